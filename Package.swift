@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The Embedded build: the same rooms, compiled without the Swift runtime, for the archive a VMM links.
+// SwiftPM cannot mix Embedded and ordinary Swift in one graph, so executables and tests are left out of it.
+let embedded = Context.environment["IRQMUX_EMBEDDED"] != nil
+// Warnings fail our own builds (the Makefile sets this), never those of a project that depends on irqmux.
+let warningsFail = Context.environment["IRQMUX_WERROR"] != nil
+
+var settings: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+if embedded { settings += [.enableExperimentalFeature("Embedded")] }
+if warningsFail { settings += [.treatAllWarnings(as: .error)] }
+
+/// The rooms that also build in Embedded Swift (docs/architecture.md: "Embedded-clean").
+let embeddedCleanRooms: [Target] = [
+    .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .target(name: "CKernel"),
+    .target(name: "EventRing", dependencies: ["CKernel", "CLiburing"], swiftSettings: settings),
+    .target(name: "InterruptModel", dependencies: ["CKernel"], swiftSettings: settings),
+    .target(name: "KVM", dependencies: ["CKernel", "EventRing"], swiftSettings: settings),
+    .target(name: "IRQMux", dependencies: ["EventRing", "InterruptModel", "KVM", "CKernel"], swiftSettings: settings),
+]
+
+let package = Package(
+    name: "irqmux",
+    products: [
+        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
+    ],
+    targets: embeddedCleanRooms,
+    swiftLanguageModes: [.v6]
+)
+
+if embedded {
+    package.products = [
+        .library(name: "IRQMuxEmbedded", type: .static, targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
+    ]
+} else {
+    package.products += [
+        .library(name: "Exerciser", targets: ["Exerciser"]),
+        .executable(name: "irqmux", targets: ["irqmux"]),
+    ]
+    package.dependencies += [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    ]
+    package.targets += [
+        .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .executableTarget(
+            name: "irqmux",
+            dependencies: [
+                "IRQMux", "Exerciser", "EventRing", "InterruptModel", "KVM", "CKernel",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "TestSupport",
+            dependencies: ["EventRing", "KVM", "CKernel"],
+            path: "Tests/TestSupport",
+            swiftSettings: settings
+        ),
+    ]
+    func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
+        .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
+    }
+    package.targets += [
+        tests("EventRingTests", ["EventRing", "CLiburing"]),
+        tests("InterruptModelTests", ["InterruptModel"]),
+        tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
+        tests("KVMTests", ["KVM", "EventRing"]),
+        tests("IRQMuxTests", ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "KVM"]),
+        tests("CommandTests", []),
+        tests("HouseTests", []),
+    ]
+}

@@ -1,0 +1,62 @@
+/// What `VFIO_DEVICE_GET_IRQ_INFO` tells of one index.
+///
+/// Source: `struct vfio_irq_info` in `<linux/vfio.h>`.
+public struct IRQInfo: Equatable, Sendable {
+    /// How many vectors the index has; 0 when the device lacks it.
+    public var count: UInt32
+    /// Signals are delivered through eventfds (`VFIO_IRQ_INFO_EVENTFD`).
+    public var eventfd: Bool
+    /// MASK and UNMASK are accepted (`VFIO_IRQ_INFO_MASKABLE`).
+    public var maskable: Bool
+    /// The interrupt masks itself when it fires (`VFIO_IRQ_INFO_AUTOMASKED`).
+    public var automasked: Bool
+    /// The number of enabled vectors is fixed by the first request (`VFIO_IRQ_INFO_NORESIZE`).
+    public var noResize: Bool
+
+    /// Makes an answer; the flags default to absent.
+    public init(
+        count: UInt32, eventfd: Bool = false, maskable: Bool = false, automasked: Bool = false, noResize: Bool = false
+    ) {
+        self.count = count
+        self.eventfd = eventfd
+        self.maskable = maskable
+        self.automasked = automasked
+        self.noResize = noResize
+    }
+}
+
+/// A PCI device that raises interrupts through eventfds: the kernel's (VFIO), one behind a socket (vfio-user), one in
+/// software (the Exerciser), or a VMM's own.
+///
+/// Used generically or behind a table of functions, never as an existential. Every call may be made from any thread; a
+/// device serialises its own changes, as the kernel does.
+public protocol InterruptDevice: ~Copyable {
+    /// What the device says of `index`.
+    ///
+    /// - Throws: `EINVAL` for an index that the device does not know.
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo
+
+    /// Carries out one SET_IRQS request.
+    ///
+    /// - Returns: 0, or, as the kernel does, the number of vectors that could have been had when there were too few;
+    ///   then nothing was enabled.
+    /// - Throws: The errno of the kernel's semantics (docs/vfio-semantics.md). A range may be left half changed.
+    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32
+
+    /// Resets the device's function. Interrupt assignments stay, as with `VFIO_DEVICE_RESET`.
+    func reset() throws(DeviceError)
+
+    /// Reads `count` ∈ {1, 2, 4, 8} bytes of a region, little-endian.
+    ///
+    /// - Throws: `EINVAL` for a region, offset or width the device does not have.
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64
+
+    /// Writes `count` ∈ {1, 2, 4, 8} bytes of a region, little-endian.
+    ///
+    /// - Throws: `EINVAL` for a region, offset or width the device does not have.
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError)
+
+    /// How many times the device itself raised `vector` since it was opened, where it counts; `nil` where it cannot
+    /// know (real hardware). The ledger checks what was delivered against it.
+    func raisedCount(_ vector: Vector) -> UInt64?
+}
