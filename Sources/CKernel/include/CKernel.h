@@ -6,9 +6,11 @@
 #define IRQMUX_CKERNEL_H
 
 #include "irqmux_cycles.h"
+#include "irqmux_epoll.h"
 #include "irqmux_errno.h"
 #include "irqmux_eventfd.h"
 #include "irqmux_kvm.h"
+#include "irqmux_thread.h"
 #include "irqmux_uring.h"
 #include "irqmux_vfio.h"
 

@@ -1,11 +1,44 @@
-// io_uring: what Debian 12's liburing 2.3 lacks or Swift cannot import.
+// io_uring_enter(2) with its extended argument, as one call that returns -errno.
 //
 // This header must not include <linux/io_uring.h>: liburing ships its own copy under another guard, and both in one
-// module clash. Values are therefore written out; they are kernel ABI and never change. The unit tests compare them
-// with liburing's where liburing has them.
+// module clash. What the call needs is written out here; it is kernel ABI and never changes.
 #ifndef IRQMUX_URING_H
 #define IRQMUX_URING_H
 
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// struct io_uring_getevents_arg (Linux 5.11) and the struct __kernel_timespec it points to.
+struct irqmux_getevents {
+    uint64_t sigmask;
+    uint32_t sigmask_size;
+    uint32_t min_wait_usec; // was "pad" before Linux 6.12
+    uint64_t timeout;       // address of a struct irqmux_timespec, or 0
+};
+struct irqmux_timespec {
+    int64_t seconds;
+    int64_t nanoseconds;
+};
+_Static_assert(sizeof(struct irqmux_getevents) == 24, "struct io_uring_getevents_arg");
+_Static_assert(sizeof(struct irqmux_timespec) == 16, "struct __kernel_timespec");
+
+// Submits, runs deferred task work, and reaps without waiting. Returns the number submitted, or -errno.
+static inline int irqmux_uring_enter(int fd, uint32_t submit, uint32_t flags) {
+    long result = syscall(SYS_io_uring_enter, fd, submit, 0, flags, NULL, 0);
+    return result < 0 ? -errno : (int)result;
+}
+
+// The same, then waits for one completion, for at most timeout_ns (UINT64_MAX: for ever). flags must hold
+// IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG. -ETIME when the time is up.
+static inline int irqmux_uring_enter_wait(int fd, uint32_t submit, uint32_t flags, uint64_t timeout_ns) {
+    struct irqmux_timespec limit = {(int64_t)(timeout_ns / 1000000000u), (int64_t)(timeout_ns % 1000000000u)};
+    struct irqmux_getevents argument = {0, _NSIG / 8, 0, timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&limit};
+    long result = syscall(SYS_io_uring_enter, fd, submit, 1, flags, &argument, sizeof argument);
+    return result < 0 ? -errno : (int)result;
+}
 
 #endif

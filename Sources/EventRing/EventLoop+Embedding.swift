@@ -1,0 +1,56 @@
+internal import CKernel
+
+// Being driven by another event loop. The ring's own descriptor will not do: with DEFER_TASKRUN it does not become readable
+// before somebody enters the kernel for it. An eventfd registered with the ring does (since Linux 6.1).
+extension EventLoop {
+    /// The descriptor that becomes readable when `process` has work; for poll, epoll or another ring. Level-triggered.
+    ///
+    /// It does not tell of timers: pass `untilNextTimer` as the time limit of the wait.
+    /// - Returns: −1 unless the loop was made with `LoopOptions.embedded`.
+    public var pollableDescriptor: Int32 {
+        switch notifier {
+        case .some(let notifier): return notifier.number
+        case .none: return options.embedded ? backend.pollable : -1
+        }
+    }
+
+    /// Nanoseconds until `process` is due because of a timer; `UInt64.max` without one.
+    public var untilNextTimer: UInt64 { untilTimer() }
+
+    /// Hands out what is ready without waiting, and leaves the loop so that `pollableDescriptor` tells of what comes.
+    ///
+    /// - Returns: How many events there were.
+    /// - Throws: As `wait`.
+    @discardableResult
+    public mutating func process<Handler: EventHandler & ~Copyable>(_ handler: inout Handler) throws(RingError) -> Int {
+        var count = 0
+        stopped = false
+        try prepareProcessing()
+        while !stopped {
+            while !stopped, let event = next() {
+                handler.handle(event, on: &self)
+                count += 1
+            }
+            guard !stopped, try finishProcessing() else { break }
+        }
+        return count
+    }
+
+    /// Takes the notification before looking, so that whatever comes during processing notifies again.
+    private mutating func prepareProcessing() throws(RingError) {
+        control.woke()
+        switch notifier {
+        case .some(let notifier): _ = try notifier.take()
+        case .none: break
+        }
+        try wait(timeout: 0)
+    }
+
+    /// Submits what handlers asked for and announces sleep. True when something came meanwhile.
+    private mutating func finishProcessing() throws(RingError) -> Bool {
+        armWakeUp()
+        let attention = !control.prepareToSleep()
+        try wait(timeout: 0)
+        return attention || position != queue.end
+    }
+}

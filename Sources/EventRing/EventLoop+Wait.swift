@@ -1,0 +1,130 @@
+internal import CKernel
+
+// Waiting: sleep, spin, or spin and then sleep. One system call submits what is due, fetches what is ready, and waits.
+extension EventLoop {
+    /// Waits until `next` may have something, the loop is to stop, a signal interrupted the wait, or time is up.
+    ///
+    /// The first wait binds the loop to the calling thread.
+    /// - Parameter timeout: In nanoseconds; 0 looks without waiting.
+    /// - Throws: `EPERM` on another thread than the loop's; an errno of io_uring_enter or epoll_wait that leaves
+    ///   nothing to retry.
+    public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
+        if !bound { try bind() }
+        if control.wantsAttention { attend() }
+        flushWork()
+        queue.consume(upTo: position)
+        control.board.publish(statistics)
+        let pending = position != queue.end || direct.hasReady
+        let limit = pending || stopped ? 0 : min(timeout, untilTimer())
+        let start = options.instrumented ? clock.now : 0
+        if limit == 0 {
+            if !pending || backend.unsubmitted > 0 { try check(enter()) }
+        } else {
+            switch waiting {
+            case .block: try sleep(limit)
+            case .spin: _ = try spin(limit)
+            case .adaptive(let most): try spinThenSleep(limit, most)
+            }
+        }
+        expireTimers()
+        if options.instrumented { account(since: start, waited: limit > 0) }
+    }
+
+    private mutating func account(since start: UInt64, waited: Bool) {
+        arrival = clock.now
+        let elapsed = clock.nanoseconds(arrival &- start)
+        if waited { statistics.idleNanoseconds &+= elapsed } else { statistics.kernelNanoseconds &+= elapsed }
+        if clock.isDue(arrival) {
+            clock.discipline()
+            arrival = clock.now
+        }
+    }
+
+    /// Makes the calling thread the loop's.
+    private mutating func bind() throws(RingError) {
+        try backend.bind()
+        control.bind(to: irqmux_this_thread())
+        bound = true
+    }
+
+    /// Does what other threads asked for.
+    private mutating func attend() {
+        control.acknowledgeAttention()
+        if control.takeStopRequest() { stopped = true }
+        var waitingCommand = control.takeCommands()
+        while let command = waitingCommand {
+            waitingCommand = command.following
+            guard command.claim() else { continue }
+            statistics.commands &+= 1
+            command.body(&self)
+            command.finish(.done)
+        }
+    }
+
+    /// Submits and fetches without waiting.
+    private mutating func enter() -> Int32 {
+        statistics.systemCalls &+= 1
+        let result = backend.enter(sources)
+        if backend.overflowed { statistics.overflows &+= 1 }
+        return result
+    }
+
+    private mutating func sleep(_ limit: UInt64) throws(RingError) {
+        armWakeUp()
+        guard control.prepareToSleep() else { return try check(enter()) }
+        statistics.sleeps &+= 1
+        statistics.systemCalls &+= 1
+        let result = backend.wait(timeout: limit, sources)
+        control.woke()
+        if backend.overflowed { statistics.overflows &+= 1 }
+        try check(result)
+    }
+
+    /// Looks again and again. True when something came before `limit` nanoseconds had passed.
+    private mutating func spin(_ limit: UInt64) throws(RingError) -> Bool {
+        let timed = limit != .max
+        let deadline = timed ? clock.now &+ clock.ticks(limit) : 0
+        while true {
+            if direct.count > 0 {
+                statistics.systemCalls &+= UInt64(direct.count)
+                if direct.poll(sources) { return true }
+            }
+            if direct.count < Int(sourceCount) || cancelling > 0 || backend.unsubmitted > 0 {
+                try check(enter())
+                if queue.end != position { return true }
+            } else {
+                irqmux_pause()
+            }
+            if control.wantsAttention { return true }
+            if timed && clock.now &- deadline < UInt64.max / 2 { return false }
+        }
+    }
+
+    /// The budget doubles when spinning paid, up to `most`, and halves when it did not: a busy loop spins, an idle one
+    /// sleeps. A sixteenth of `most` is always tried, or a loop that once slept would never find out that spinning pays.
+    private mutating func spinThenSleep(_ limit: UInt64, _ most: UInt64) throws(RingError) {
+        let least = max(most / 16, 1)
+        spinBudget = min(max(spinBudget, least), max(most, 1))
+        if try spin(min(limit, spinBudget)) {
+            statistics.spinHits &+= 1
+            spinBudget = min(spinBudget * 2, max(most, 1))
+            return
+        }
+        statistics.spinMisses &+= 1
+        let spent = spinBudget
+        spinBudget = max(spinBudget / 2, least)
+        if limit > spent { try sleep(limit == .max ? .max : limit - spent) }
+    }
+
+    /// Sorts the kernel's answers into those that mean "come again" and those that mean trouble.
+    private func check(_ result: Int32) throws(RingError) {
+        switch result {
+        case 0...: return
+        // Time is up; a signal came; completions overflowed and have to be reaped before more can be submitted.
+        case -ETIME, -EINTR, -EBUSY, -EAGAIN: return
+        case -EEXIST:
+            throw RingError("waiting", errno: EPERM, remedy: "a loop belongs to the thread on which it first waited")
+        default: throw RingError(report.tier == .epoll ? "epoll_wait" : "io_uring_enter", errno: -result)
+        }
+    }
+}

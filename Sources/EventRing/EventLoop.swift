@@ -1,0 +1,179 @@
+internal import CKernel
+
+/// What a loop calls for each event when it runs by itself.
+public protocol EventHandler: ~Copyable {
+    /// Called on the loop's thread, once an event. May add, remove, arm and disarm sources of `loop`, also the event's
+    /// own, and may stop it: the rest of the batch stays queued and comes first in the next run.
+    mutating func handle(_ event: Event, on loop: inout EventLoop)
+}
+
+/// An event loop over eventfds: one io_uring, a fixed table of sources, no allocation after it is made.
+///
+/// Made on any thread; belongs to the thread on which it first waits, and must be waited on, changed and destroyed there.
+/// Other threads use `remote`. Made before a fork, it is the parent's: in the child it must not be touched.
+///
+///     var loop = try EventLoop()
+///     let source = try loop.add(eventfd.number, tag: 7)
+///     while !done {
+///         try loop.wait()
+///         while let event = loop.next() { … }
+///     }
+///
+/// Memory the kernel writes into never moves and is released only after the kernel has let go of it: a removed source's
+/// place is used again when its request's last completion was seen, and the ring is closed before the table is freed.
+public struct EventLoop: ~Copyable {
+    // The backend before the tables: fields are destroyed in this order, and the kernel writes into the tables.
+    let backend: Backend
+    let sources: Slab<Source>
+    var timers: TimerHeap
+    let control: LoopControl
+    let delays: HistogramWriter
+    let options: LoopOptions
+    let notifier: EventFD?
+
+    // The completion queue: what has been handed out, and what may be without looking at the kernel's tail again.
+    let queue: CompletionQueue
+    var position: UInt32
+    var end: UInt32
+
+    // Lists through the table, by `Source.link`.
+    var firstFree: UInt32
+    var firstWork = UInt32.max
+    var lastWork = UInt32.max
+    /// Sources that are known, whether armed or not.
+    var sourceCount: UInt32 = 0
+    /// Requests and cancellations under way for sources being disarmed.
+    var cancelling: UInt32 = 0
+
+    // Waiting.
+    var waiting: WaitMode
+    var spinBudget: UInt64 = 0
+    var direct = DirectSources()
+    var wakeUpArmed = false
+    let wakeUpBuffer: Slab<UInt64>
+
+    // Instruments; see EventLoop+Instruments.
+    var clock: CycleClock
+    var statistics = LoopStatistics()
+    var batchStart: UInt64 = 0
+    var stamp: UInt64 = 0
+    var eventsUnderStamp: UInt32 = 0
+    var eventsToStamp: UInt32 = 0
+    var inBatch = false
+    /// When the last wait ended, for the batch that follows it; 0 once used.
+    var arrival: UInt64 = 0
+
+    var bound = false
+    var stopped = false
+
+    /// Which tier the loop got, and why not a better one.
+    public let report: RingReport
+
+    /// Makes a loop with everything it will ever need.
+    ///
+    /// - Throws: `EINVAL` for options out of range; `EMFILE`, `ENFILE`, `ENOMEM`. That io_uring is missing or forbidden is
+    ///   no error: the loop then uses epoll, and `report` says so.
+    public init(_ options: LoopOptions = LoopOptions()) throws(RingError) {
+        guard 1...32768 ~= options.capacity, 0...65536 ~= options.timers, 0...65536 ~= options.completions else {
+            throw RingError(
+                "making a loop", errno: EINVAL,
+                remedy: "capacity is 1 to 32768 sources; timers and completions are at most 65536")
+        }
+        let control = try LoopControl()
+        let selection = Ring.select(
+            entries: Self.submissionEntries(for: options), completions: Self.completionEntries(for: options),
+            best: options.bestTier)
+        let report = RingReport(tier: selection.tier, obstacle: selection.obstacle)
+        let notifier = try Self.makeNotifier(options, selection.ring)
+        let backend = try Self.makeBackend(options, selection.takeRing(), control)
+        queue = backend.queue
+        self.report = report
+        self.notifier = notifier
+        self.backend = backend
+        self.options = options
+        self.control = control
+        unsafe delays = HistogramWriter(control.delays)
+        wakeUpBuffer = Slab(count: 1, initial: 0)
+        sources = Slab(count: options.capacity, initial: Source())
+        timers = TimerHeap(capacity: options.timers)
+        clock = .calibrated()
+        waiting = options.waiting
+        position = queue.start
+        end = position
+        firstFree = 0
+        for index in 0..<UInt32(options.capacity) {
+            sources[index].link = index + 1 < UInt32(options.capacity) ? index + 1 : .max
+        }
+    }
+
+    deinit { control.close() }
+
+    /// The loop as other threads may use it.
+    public var remote: LoopRemote { LoopRemote(control: control) }
+
+    /// How many sources the loop can still take.
+    public var room: Int { options.capacity - Int(sourceCount) }
+
+    /// The time source of `Event.ticks`.
+    public var time: CycleClock { clock }
+
+    /// How the loop waits. May be changed between waits.
+    public var waitMode: WaitMode {
+        get { waiting }
+        set {
+            waiting = newValue
+            spinBudget = 0
+            reconsiderDirectReading()
+        }
+    }
+
+    /// An eventfd that the kernel signals when an embedded loop's ring has work; epoll is its own.
+    private static func makeNotifier(_ options: LoopOptions, _ ring: borrowing Ring?) throws(RingError) -> EventFD? {
+        guard options.embedded else { return nil }
+        switch ring {
+        case .none: return nil
+        case .some(let ring):
+            let notifier = try EventFD()
+            try ring.notify(notifier.number)
+            return notifier
+        }
+    }
+
+    private static func makeBackend(
+        _ options: LoopOptions, _ ring: consuming Ring?, _ control: LoopControl
+    ) throws(RingError) -> Backend {
+        if let ring { return .ring(ring) }
+        let tier = try EpollTier(capacity: options.capacity)
+        try tier.armWakeUp(control.wake.number)
+        return .epoll(tier)
+    }
+
+    private static func submissionEntries(for options: LoopOptions) -> UInt32 {
+        UInt32(min(max(options.capacity, 8), 1024))
+    }
+
+    /// Four times the sources: one of each may be queued, and one of its cancellation, while a slow handler runs.
+    private static func completionEntries(for options: LoopOptions) -> UInt32 {
+        options.completions > 0
+            ? UInt32(options.completions) : UInt32(min(max(options.capacity * 4, 64), 65536))
+    }
+}
+
+// MARK: - Running
+
+extension EventLoop {
+    /// Waits and hands events to `handler` until somebody stops the loop.
+    ///
+    /// - Throws: An errno of io_uring_enter or epoll_wait that leaves nothing to retry.
+    public mutating func run<Handler: EventHandler & ~Copyable>(_ handler: inout Handler) throws(RingError) {
+        defer { control.unbind() }
+        stopped = false
+        while !stopped {
+            try wait()
+            while !stopped, let event = next() { handler.handle(event, on: &self) }
+        }
+    }
+
+    /// Ends `run` or `process` before the next event.
+    public mutating func stop() { stopped = true }
+}
