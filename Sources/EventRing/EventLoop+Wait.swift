@@ -11,7 +11,7 @@ extension EventLoop {
     public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
         if !bound { try bind() }
         if control.wantsAttention { attend() }
-        flushWork()
+        if firstWork != .max { flushWork() }
         queue.consume(upTo: position)
         control.board.publish(statistics)
         let pending = position != queue.end || direct.hasReady
@@ -47,7 +47,8 @@ extension EventLoop {
         bound = true
     }
 
-    /// Does what other threads asked for.
+    /// Does what other threads asked for. Kept out of line: this part may retain and release, waiting may not.
+    @inline(never)
     private mutating func attend() {
         control.acknowledgeAttention()
         if control.takeStopRequest() { stopped = true }

@@ -1,6 +1,7 @@
 // Carrying out the work list: arming and cancelling requests, and what becomes of a source whose request ended.
 extension EventLoop {
     /// Writes the requests that the work list asks for. What does not fit the submission queue is sent ahead.
+    @inline(never)
     mutating func flushWork() {
         while firstWork != .max {
             let index = firstWork
