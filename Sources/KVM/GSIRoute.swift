@@ -4,8 +4,8 @@
 public enum GSIRoute: Equatable, Sendable {
     /// A message-signalled interrupt.
     ///
-    /// `address` and `data` are what the guest wrote into the device's MSI or MSI-X registers; `deviceID` the requester,
-    /// where ``KVMCapabilities/messageDeviceID`` says that it counts.
+    /// `address` and `data` are what the guest wrote into the device's MSI or MSI-X registers; `deviceID` the
+    /// requester, where ``KVMCapabilities/messageDeviceID`` says that it counts.
     case message(address: UInt64, data: UInt32, deviceID: UInt32? = nil)
     /// Pins of the in-kernel PIC and IOAPIC.
     case pins(IRQChipPins)

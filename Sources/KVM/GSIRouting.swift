@@ -8,8 +8,8 @@ internal import CKernel
 /// One table a machine: KVM cannot be asked what routes it has, so whoever commits must know them all. Not safe for use
 /// from several threads at once; its owner serialises. All memory is taken at creation.
 ///
-/// A route that is missing while an irqfd is bound to its GSI swallows signals. Order: commit routes, then assign irqfds;
-/// deassign irqfds, then remove routes and commit.
+/// A route that is missing while an irqfd is bound to its GSI swallows signals. Order: commit routes, then assign
+/// irqfds; deassign irqfds, then remove routes and commit.
 public struct GSIRouting: ~Copyable, Sendable {
     /// The table that the next commit will install.
     public private(set) var wanted: GSIRoutes

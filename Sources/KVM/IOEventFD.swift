@@ -109,8 +109,7 @@ public struct DoorbellAddress: Hashable, Sendable {
         if irqmux_fd_is_open(machine) != 0 { return .virtualMachineClosed }
         if irqmux_fd_is_open(eventFD) != 0 { return .eventFDClosed }
         if address.match != nil, address.width == .any { return .matchNeedsWidth }
-        if case .memory(let place) = address.place, place.addingReportingOverflow(UInt64(address.width.rawValue)).overflow
-        {
+        if case .memory(let place) = address.place, place > .max - UInt64(address.width.rawValue) {
             return .addressWraps
         }
         if irqmux_kvm_is_eventfd(eventFD) == 0 { return .notAnEventFD }

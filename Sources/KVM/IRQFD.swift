@@ -75,17 +75,18 @@ public import EventRing
 extension VirtualMachine {
     /// Binds `eventFD` to `gsi`: from now on its signals raise that interrupt in the guest, inside the kernel.
     ///
-    /// Through an MSI route the interrupt is injected in the signaller's context; through PIC or IOAPIC pins by a kernel
-    /// worker, later. The GSI's route should be committed already: KVM does not check, and swallows signals without one.
+    /// Through an MSI route the interrupt is injected in the signaller's context; through PIC or IOAPIC pins by a
+    /// kernel worker, later. The GSI's route should be committed already: KVM does not check, and swallows signals
+    /// without one.
     ///
     /// - Parameters:
     ///   - eventFD: An eventfd's number, from ``EventFD`` or elsewhere. Borrowed: it stays the caller's.
     ///   - gsi: The interrupt, as the routing table knows it.
     ///   - resampleFD: For a level-triggered line: the line stays up until the guest acknowledges (end of interrupt);
     ///     then KVM lowers it and signals this eventfd. Needs the full irqchip.
-    /// - Throws: `EBADF` (closed eventfd or machine), `EINVAL` (not an eventfd, bad resample eventfd, no irqchip, resampling
-    ///   with a split irqchip), `EBUSY` (the eventfd is an irqfd already: of this machine, or since Linux 6.17 of any),
-    ///   `EAGAIN` (arm64: vGIC not ready), `ENOMEM`.
+    /// - Throws: `EBADF` (closed eventfd or machine), `EINVAL` (not an eventfd, bad resample eventfd, no irqchip,
+    ///   resampling with a split irqchip), `EBUSY` (the eventfd is an irqfd already: of this machine, or since Linux
+    ///   6.17 of any), `EAGAIN` (arm64: vGIC not ready), `ENOMEM`.
     public func assignIRQFD(_ eventFD: Int32, gsi: UInt32, resampleFD: Int32? = nil) throws(KVMError) -> IRQFD {
         var request = kvm_irqfd()
         request.fd = UInt32(bitPattern: eventFD)

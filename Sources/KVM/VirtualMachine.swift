@@ -125,7 +125,8 @@ extension VirtualMachine {
     ///   - address: The message's address, 0xFEExxxxx on x86.
     ///   - data: The message's data; on x86 its low byte is the vector.
     ///   - deviceID: The requester, where ``KVMCapabilities/messageDeviceID`` says that it counts.
-    /// - Returns: Whether a virtual CPU took it; `false` when the guest blocks it (local APIC disabled, or nobody there).
+    /// - Returns: Whether a virtual CPU took it; `false` when the guest blocks it (local APIC disabled, or nobody
+    ///   there).
     /// - Throws: `EINVAL` without an irqchip, `EBADF`, `ENOTTY`. Since Linux 3.5 (`KVM_CAP_SIGNAL_MSI`).
     @discardableResult
     public func signalMSI(address: UInt64, data: UInt32, deviceID: UInt32? = nil) throws(KVMError) -> Bool {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -72,8 +73,9 @@ static inline int irqmux_kvm_open(const char *path) {
     return fd < 0 ? -errno : fd;
 }
 
-// 1 when fd is an eventfd, 0 when it is something else, -errno when that cannot be known (closed, or no /proc). Looks at
-// the name of the file and never at its contents: a probing write would signal whoever listens, a bound irqfd included.
+// 1 when fd is an eventfd, 0 when it is something else, -errno when that cannot be known (closed, or no /proc). Looks
+// at the name of the file and never at its contents: a probing write would signal whoever listens, a bound irqfd
+// included.
 static inline int irqmux_kvm_is_eventfd(int fd) {
     static const char prefix[] = "/proc/self/fd/";
     char path[sizeof prefix + 11], target[32];
@@ -139,28 +141,54 @@ static inline int irqmux_kvm_map(int fd, size_t length, void **address) {
     return 0;
 }
 
+// Waits until one of two descriptors can be read. Bit 0: the first; bit 1: the second; 0: the time is over; or -errno.
+static inline int irqmux_kvm_wait_for_either(int first, int second, int milliseconds) {
+    struct pollfd wanted[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
+    int result = poll(wanted, 2, milliseconds);
+    if (result < 0) return -errno;
+    return (wanted[0].revents ? 1 : 0) | (wanted[1].revents ? 2 : 0);
+}
+
 static inline void irqmux_kvm_unmap(void *address, size_t length) { (void)munmap(address, length); }
 
 #if defined(__x86_64__)
-// Blocks `number` in the calling thread, except inside KVM_RUN of this vCPU, which then answers EINTR. The signal needs
-// no handler and is never taken: it stays pending until the thread ends. Whether it comes before, during or between
-// calls of KVM_RUN makes no difference, so there is no window in which a stop can be missed. 0 or -errno.
-static inline int irqmux_kvm_interrupt_run_by(int vcpu, int number) {
-    sigset_t blocked, all;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, number);
-    if (pthread_sigmask(SIG_BLOCK, &blocked, NULL) != 0) return -EINVAL;
-    if (pthread_sigmask(SIG_SETMASK, NULL, &all) != 0) return -EINVAL;
-    sigdelset(&all, number);
+// The signal that ends KVM_RUN. It has no handler and is never taken: the vCPU's thread blocks it, and only inside
+// KVM_RUN it is let through, as far as making that answer EINTR (KVM_SET_SIGNAL_MASK). Whether it comes before, during
+// or between calls of KVM_RUN makes no difference, so no stop can be missed, and the process's own use of signals is
+// not touched.
+static inline int irqmux_kvm_stop_signal(void) { return SIGRTMAX - 3; }
+
+// Starts the thread of a vCPU with every signal blocked, so that the process's signals go to its other threads, and
+// lets the stop signal interrupt KVM_RUN. 0 with *thread set, or -errno.
+static inline int irqmux_kvm_start_thread(
+    int vcpu, unsigned long *thread, void *(*body)(void *), void *context) {
+    _Static_assert(sizeof(pthread_t) == sizeof(unsigned long), "pthread_t");
+    sigset_t before, all, running;
+    sigfillset(&all);
+    running = all;
+    sigdelset(&running, irqmux_kvm_stop_signal());
     // The kernel's sigset_t has 64 bits; the C library's is longer and begins with the same words.
     union {
         struct kvm_signal_mask request;
         unsigned char bytes[sizeof(struct kvm_signal_mask) + 8];
     } mask;
     mask.request.len = 8;
-    memcpy(mask.bytes + offsetof(struct kvm_signal_mask, sigset), &all, 8);
-    return ioctl(vcpu, KVM_SET_SIGNAL_MASK, &mask) < 0 ? -errno : 0;
+    memcpy(mask.bytes + offsetof(struct kvm_signal_mask, sigset), &running, 8);
+    if (ioctl(vcpu, KVM_SET_SIGNAL_MASK, &mask) < 0) return -errno;
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t made;
+    int result = pthread_create(&made, NULL, body, context);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (result == 0) *thread = (unsigned long)made;
+    return -result;
 }
+
+// Makes KVM_RUN on `thread` answer EINTR, now or as soon as it is called. The thread must not have been joined.
+static inline void irqmux_kvm_interrupt_thread(unsigned long thread) {
+    (void)pthread_kill((pthread_t)thread, irqmux_kvm_stop_signal());
+}
+
+static inline void irqmux_kvm_join_thread(unsigned long thread) { (void)pthread_join((pthread_t)thread, NULL); }
 
 // Gives the vCPU the CPUID that this host supports, x2APIC included. 0 or -errno.
 static inline int irqmux_kvm_use_supported_cpuid(int kvm, int vcpu) {
