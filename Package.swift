@@ -49,17 +49,18 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "EventRing", "InterruptModel", "KVM", "CKernel",
+                "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["EventRing", "KVM", "CKernel"],
+            dependencies: ["EventRing", "KVM", "MicroGuest", "CKernel"],
             path: "Tests/TestSupport",
             swiftSettings: settings
         ),
@@ -71,8 +72,8 @@ if embedded {
         tests("EventRingTests", ["EventRing", "CLiburing"]),
         tests("InterruptModelTests", ["InterruptModel"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
-        tests("KVMTests", ["KVM", "EventRing"]),
-        tests("IRQMuxTests", ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "KVM"]),
+        tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
+        tests("IRQMuxTests", ["IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", []),
         tests("HouseTests", []),
     ]

@@ -1,0 +1,71 @@
+/// The numbers that the closed loop's guest and its host agree on.
+enum ClosedLoop {
+    /// The first of the interrupt vectors of messages; below are exceptions (0 to 31) and the PICs' (32 to 47).
+    static let firstMessageVector = 0x30
+    /// The vector of the pin's interrupt: the first PIC delivers IRQ n as 0x20 + n.
+    static let pinVector = 0x20 + UInt8(MicroGuest.pinGSI)
+    /// Messages have vectors up to 0xEF; the classes above are left to the local APIC's own.
+    static let mostMessages = 0xf0 - firstMessageVector
+    /// The spurious vector that is set in the local APIC.
+    static let spuriousVector: UInt8 = 0xff
+
+    /// Handlers ring here: message `i` by writing the value `i`, which the doorbell matches.
+    static let messagePort: UInt16 = 0x510
+    /// The pin's handler rings here.
+    static let pinPort: UInt16 = 0x520
+    /// Rung once, when the guest has set itself up.
+    static let readyPort: UInt16 = 0x522
+    /// Nobody answers here: a write tells of an exception, by its vector, and ends the guest.
+    static let faultPort: UInt16 = 0x530
+}
+
+extension GuestImage {
+    /// A guest that rings one doorbell for every interrupt it takes, and sleeps otherwise.
+    static func closedLoop(messageVectors: Int, pin: MicroGuest.Pin) -> GuestImage {
+        var image = GuestImage()
+        var code = RealModeAssembler(origin: GuestImage.codeOrigin)
+
+        code.cli()
+        if pin != .none { code.initialisePIC(levelTriggered: pin == .level) }
+        code.writeWord(1, port: ClosedLoop.readyPort)
+        code.sti()
+        code.haltForEver()
+
+        for vector in UInt8.min...UInt8.max where vector != ClosedLoop.spuriousVector {
+            image.setVector(vector, to: code.here)
+            code.writeWord(UInt16(vector), port: ClosedLoop.faultPort)
+            code.haltForEver()
+        }
+        image.setVector(ClosedLoop.spuriousVector, to: code.here)
+        code.iret()  // a spurious interrupt is not acknowledged
+
+        for message in 0..<messageVectors {
+            image.setVector(UInt8(ClosedLoop.firstMessageVector + message), to: code.here)
+            code.writeWord(UInt16(message), port: ClosedLoop.messagePort)
+            code.endOfInterruptX2APIC()
+            code.iret()
+        }
+        if pin != .none {
+            image.setVector(ClosedLoop.pinVector, to: code.here)
+            code.writeWord(1, port: ClosedLoop.pinPort)
+            code.endOfInterruptPIC()
+            code.iret()
+        }
+        image.place(code)
+        return image
+    }
+}
+
+extension RealModeAssembler {
+    /// Initialises the first PIC (8259A) with vectors from 0x20 and lets only the pin's line through.
+    fileprivate mutating func initialisePIC(levelTriggered: Bool) {
+        let line = UInt8(1 << MicroGuest.pinGSI)
+        writeByte(0x11, port: 0x20)  // ICW1: cascaded, ICW4 follows
+        writeByte(0x20, port: 0x21)  // ICW2: vector base
+        writeByte(0x04, port: 0x21)  // ICW3: the second PIC is on line 2
+        writeByte(0x01, port: 0x21)  // ICW4: 8086 mode
+        writeByte(~line, port: 0x21)  // OCW1: mask all others
+        // An irqfd without resampling raises and lowers the line at once, which a level-triggered input does not keep.
+        writeByte(levelTriggered ? line : 0, port: 0x4d0)  // ELCR
+    }
+}

@@ -1,0 +1,80 @@
+import CKernel
+import EventRing
+import Foundation
+import KVM
+import Testing
+
+/// Holds a noncopyable owner, so that arrays and closures can.
+final class Held<Value: ~Copyable> {
+    let value: Value
+    init(_ value: consuming Value) { self.value = value }
+}
+
+/// Expects `body` to fail with this errno and this reason, and the reason to have a remedy.
+func expectRefusal<Result: ~Copyable>(
+    _ operation: KVMError.Operation, _ errno: Int32, _ reason: KVMError.Reason,
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws(KVMError) -> Result
+) {
+    do {
+        _ = try body()
+        Issue.record("expected \(operation.name) to be refused: \(reason)", sourceLocation: sourceLocation)
+    } catch {
+        #expect(error == KVMError(operation, errno: errno, reason), sourceLocation: sourceLocation)
+        #expect(error.remedy.utf8CodeUnitCount > 0, "no remedy for \(reason)", sourceLocation: sourceLocation)
+    }
+}
+
+/// A number that is never open: fd numbers of closed files are reused by tests that run beside this one.
+let neverOpen: Int32 = 1 << 30
+
+/// The number of a file that is open and no eventfd.
+func withPlainFile(_ body: (Int32) throws -> Void) throws {
+    let file = try #require(FileHandle(forUpdatingAtPath: "/dev/null"))
+    try body(file.fileDescriptor)
+    try file.close()
+}
+
+/// What /proc says of an eventfd's counter, without taking it.
+func counter(of number: Int32) -> UInt64? {
+    guard let text = try? String(contentsOfFile: "/proc/self/fdinfo/\(number)", encoding: .utf8) else { return nil }
+    for line in text.split(separator: "\n") where line.hasPrefix("eventfd-count:") {
+        return line.split(separator: " ").last.flatMap { UInt64($0, radix: 16) }
+    }
+    return nil
+}
+
+/// Whether the running kernel is at least `major.minor`.
+func kernelIsAtLeast(_ major: Int, _ minor: Int) -> Bool {
+    let version = ProcessInfo.processInfo.operatingSystemVersion
+    return (version.majorVersion, version.minorVersion) >= (major, minor)
+}
+
+/// A small generator whose seed a failing property test prints.
+struct SplitMix64: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ (mixed >> 31)
+    }
+}
+
+extension VirtualMachine {
+    /// A machine whose file descriptor was closed behind its owner's back. It has a number out of other tests' reach,
+    /// so that it is not reused.
+    static func closed() throws -> VirtualMachine {
+        let original = try VirtualMachine()
+        let number = try #require(moveOutOfReach(original.number))
+        let machine = try VirtualMachine(owning: number)
+        #expect(irqmux_close(number) == 0)
+        return machine
+    }
+}
+
+/// Duplicates a descriptor to a high number.
+private func moveOutOfReach(_ number: Int32) -> Int32? {
+    let copy = fcntl(number, F_DUPFD_CLOEXEC, 900)
+    return copy < 0 ? nil : copy
+}
