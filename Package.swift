@@ -65,9 +65,11 @@ if embedded {
             ],
             swiftSettings: settings
         ),
+        // Counts the allocations of a thread: it stands in for malloc in the test executable, and nowhere else.
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .target(
             name: "TestSupport",
-            dependencies: ["EventRing", "KVM", "CKernel"],
+            dependencies: ["EventRing", "KVM", "CKernel", "CAllocationCounter"],
             path: "Tests/TestSupport",
             swiftSettings: settings
         ),

@@ -32,3 +32,16 @@ build_release() {
     [[ -d .build/release ]] || say "building (the first time takes a minute or two) …"
     swift build -c release "$@" >&2
 }
+
+# The objects that a build made of one target: objects_of BUILD_DIRECTORY TARGET SOURCE_FOLDER. The object of a source that
+# is gone stays behind in the build folder, so objects are found by their sources.
+objects_of() {
+    local built=$1 name=$2 folder=$3 source object found=0
+    while IFS= read -r source; do
+        object=$built/$name.build/${source#"$folder/"}.o
+        [[ -f $object ]] || die 2 "no object for $source: looked for $object"
+        printf '%s\n' "$object"
+        found=$((found + 1))
+    done < <(find "$folder" \( -name '*.swift' -o -name '*.c' \) | sort)
+    ((found > 0)) || die 2 "$folder has no sources"
+}

@@ -11,21 +11,14 @@ program=$scratch/embedded-test
 IRQMUX_EMBEDDED=1 IRQMUX_WERROR=1 swift build -c release --scratch-path "$scratch" >&2
 built=$scratch/release
 
-# SwiftPM's static product may leave out objects of other targets, so the archive is made from all of them. An object of a
-# file that is gone stays behind in the build folder: only those with a source are taken.
-objects_of() {
-    local name=$1 folder=$2 source object found=0
-    while IFS= read -r source; do
-        object=$built/$name.build/${source#"$folder/"}.o
-        [[ -f $object ]] || die 2 "no object for $source: looked for $object"
-        printf '%s\n' "$object"
-        found=$((found + 1))
-    done < <(find "$folder" -name '*.swift' -o -name '*.c' | sort)
-    ((found > 0)) || die 2 "$folder has no sources"
-}
+# SwiftPM's static product may leave out objects of other targets, so the archive is made from all of them.
 objects=()
-for room in "${rooms[@]}"; do mapfile -t -O "${#objects[@]}" objects < <(objects_of "$room" "Sources/$room"); done
-mapfile -t probe < <(objects_of EmbeddedProbe Tests/embedded/EmbeddedProbe)
+for room in "${rooms[@]}"; do
+    found=$(objects_of "$built" "$room" "Sources/$room")
+    mapfile -t -O "${#objects[@]}" objects <<<"$found"
+done
+found=$(objects_of "$built" EmbeddedProbe Tests/embedded/EmbeddedProbe)
+mapfile -t probe <<<"$found"
 rm -f "$archive" "$program"
 ar rcs "$archive" "${objects[@]}"
 

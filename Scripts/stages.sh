@@ -11,6 +11,7 @@ stages=(
     'cpus     | cpus?            | (( $(nproc) >= 2 ))'
     'root     | root|privilege   | (( EUID == 0 ))'
     'files    | rlimit_nofile    | (( $(ulimit -Hn) >= 65536 ))'
+    'sanitizer | sanitizer      | false'
 )
 
 # Whether the machine could have run what was skipped for this reason: prints why the skip counts as a failure, or nothing.
