@@ -47,7 +47,8 @@ public func probeRequest(size: UInt32, start: UInt32, count: UInt32) -> Int64 {
     return carryOut(request, on: ProbeDevice(size: size))
 }
 
-private func carryOut<Device: InterruptDevice & ~Copyable>(_ request: IRQRequest, on device: borrowing Device) -> Int64 {
+private func carryOut<Device: InterruptDevice & ~Copyable>(_ request: IRQRequest, on device: borrowing Device) -> Int64
+{
     do throws(DeviceError) {
         guard try device.interruptInfo(request.index).eventfd else { return -1 }
         return Int64(try device.setInterrupts(request))
