@@ -33,8 +33,8 @@ build_release() {
     swift build -c release "$@" >&2
 }
 
-# The objects that a build made of one target: objects_of BUILD_DIRECTORY TARGET SOURCE_FOLDER. The object of a source that
-# is gone stays behind in the build folder, so objects are found by their sources.
+# The objects that a build made of one target: objects_of BUILD_DIRECTORY TARGET SOURCE_FOLDER. The object of a source
+# that is gone stays behind in the build folder, so objects are found by their sources.
 objects_of() {
     local built=$1 name=$2 folder=$3 source object found=0
     while IFS= read -r source; do

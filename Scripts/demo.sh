@@ -32,8 +32,8 @@ done
 if [[ -r /dev/kvm && -w /dev/kvm ]]; then
     play latency --path kvm --wait adaptive --count 20000 --rate 10k/s
 elif [[ -e /dev/kvm ]]; then
-    say "the loop through a guest is left out: /dev/kvm does not open. Type: sudo usermod -aG kvm $(id -un), and log in again"
+    say "left out, the loop through a guest: /dev/kvm does not open. Type: sudo usermod -aG kvm $(id -un)"
 else
-    say "the loop through a guest is left out: this machine has no /dev/kvm (modprobe kvm_amd or kvm_intel, or enable nesting)"
+    say "left out, the loop through a guest: there is no /dev/kvm (modprobe kvm_amd or kvm_intel, or enable nesting)"
 fi
 ((failures == 0)) || die 1 "$failures of the commands above failed."

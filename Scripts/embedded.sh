@@ -26,7 +26,8 @@ ar rcs "$archive" "${objects[@]}"
 asked=$(nm -u "${objects[@]}" | awk 'NF >= 2 { print $NF }' | sort -u)
 defined=$(nm --defined-only "${objects[@]}" | awk 'NF == 3 { print $3 }' | sort -u)
 allowed=$(grep -vE '^(#|$)' Scripts/embedded-symbols.txt)
-foreign=$(comm -23 <(printf '%s\n' "$asked") <(printf '%s\n' "$defined") | grep -vxE -f <(printf '%s\n' "$allowed") || true)
+foreign=$(comm -23 <(printf '%s\n' "$asked") <(printf '%s\n' "$defined") |
+    grep -vxE -f <(printf '%s\n' "$allowed") || true)
 [[ -z $foreign ]] || die 1 "the Embedded archive needs more than libc and liburing:"$'\n'"$foreign"
 
 clang -std=c11 -Wall -Wextra -Werror -O2 -Wl,--gc-sections -Wl,--as-needed \

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes sure that Debian packages are there: ensure-packages.sh PACKAGE…
-# Installs what is missing where it may (root, or sudo without a password), and says so; otherwise prints the line to type.
+# Installs what is missing where it may (root, or sudo without a password), and says so; otherwise prints the line to
+# type.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 (($# > 0)) || die 64 "usage: Scripts/ensure-packages.sh PACKAGE…"
 
-# A library counts as there when pkg-config knows it too, so that one built from source, or another distribution, will do.
+# A library counts as there when pkg-config knows it too, so that one built from source will do.
 is_there() {
     local package=$1 module
     if [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == *"ok installed" ]]; then return 0; fi
@@ -23,7 +24,7 @@ for package in "$@"; do is_there "$package" || missing+=("$package"); done
 
 line="apt-get install -y ${missing[*]}"
 command -v apt-get >/dev/null ||
-    die 69 "missing: ${missing[*]} (Debian's names). This machine has no apt-get; install them with its own package manager."
+    die 69 "missing: ${missing[*]} (Debian's names). Without apt-get here, install them with the machine's own tool."
 if ((EUID == 0)); then
     as_root=(env)
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then

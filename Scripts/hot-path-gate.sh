@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The hot-path gate: fails when a symbol of Scripts/hot-symbols.txt, or what it calls in our own rooms, allocates, counts
-# references or locks. `--self-test` shows that the gate can fail.
+# The hot-path gate: fails when a symbol of Scripts/hot-symbols.txt, or what it calls in our own rooms, allocates,
+# counts references or locks. `--self-test` shows that the gate can fail.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_swift
 case ${1:-} in '' | --self-test) ;; *) die 64 "usage: Scripts/hot-path-gate.sh [--self-test]" ;; esac
@@ -25,7 +25,7 @@ swift demangle --simplified --compact <"$work/mangled" | paste "$work/mangled" -
 gate() { awk -f Scripts/hot-path.awk "$work/names" "$1" "$work/code"; }
 
 if [[ ${1:-} != --self-test ]]; then
-    gate Scripts/hot-symbols.txt || die 1 "the hot path allocates, counts references or locks, or a listed symbol is gone; see above."
+    gate Scripts/hot-symbols.txt || die 1 "the hot path allocates, counts references or locks, or a symbol is gone."
     exit 0
 fi
 
@@ -34,8 +34,8 @@ refuse() {
     local list=$1 wanted=$2 answer
     printf '%s\n' "$list" >"$work/list"
     if answer=$(gate "$work/list"); then die 1 "the gate let through: $list"; fi
-    grep -qE -- "^fault: .*$wanted" <<<"$answer" || die 1 "the gate refused '$list', but not for '$wanted':"$'\n'"$answer"
-    say "refused as it must be: $list ($(grep -m 1 -E "^fault: .*$wanted" <<<"$answer"))"
+    answer=$(grep -m 1 -E -- "^fault: .*$wanted" <<<"$answer") || die 1 "the gate refused '$list', not for '$wanted'"
+    say "refused as it must be: $answer"
 }
 refuse 'hot ^HistogramSnapshot\.init\(\)$' 'allocateBuffer|swift_alloc'
 refuse 'hot ^Histogram\.init\(\)$' 'swift_slowAlloc'

@@ -11,10 +11,11 @@ stages=(
     'cpus     | cpus?            | (( $(nproc) >= 2 ))'
     'root     | root|privilege   | (( EUID == 0 ))'
     'files    | rlimit_nofile    | (( $(ulimit -Hn) >= 65536 ))'
-    'sanitizer | sanitizer      | false'
+    'sanitizer | sanitizer       | false'
 )
 
-# Whether the machine could have run what was skipped for this reason: prints why the skip counts as a failure, or nothing.
+# Whether the machine could have run what was skipped for this reason: prints why the skip counts as a failure, or
+# nothing.
 skip_verdict() {
     local reason=$1 row stage pattern condition
     for row in "${stages[@]}"; do

@@ -38,6 +38,13 @@ function field(text, key,    at, opening) {
     return ""
 }
 
+# What an issue says: Issue.record's own first message is only a heading.
+function issueText(line,    text) {
+    text = field(line, "text")
+    if (text != "Issue recorded") return text
+    return stringAt(line, last(line, "\"text\":\"") + 8)
+}
+
 function report(outcome, name, reason) {
     gsub(/\t/, " ", name)
     gsub(/\t/, " ", reason)
@@ -73,7 +80,9 @@ function report(outcome, name, reason) {
     } else if (kind == "testEnded") {
         state[id] = symbol == "pass" || symbol == "passWithKnownIssue" || symbol == "passWithWarnings" ? "pass" \
             : symbol == "skip" ? "skip" : "fail"
-    } else if (kind == "issueRecorded" && symbol == "fail" && reason[id] == "") reason[id] = field($0, "text")
+    } else if (kind == "issueRecorded" && symbol == "fail") {
+        if (issues[id]++ == 0) reason[id] = issueText($0)
+    }
 
     if (!parameterised[id] || (at = index($0, "\"_testCase\":")) == 0) next
     argument = field(substr($0, at), "id")
@@ -85,7 +94,7 @@ function report(outcome, name, reason) {
         caseReason[key] = "it began and did not end"
     } else if (kind == "issueRecorded" && symbol == "fail") {
         caseFailed[key] = 1
-        caseReason[key] = field($0, "text")
+        caseReason[key] = issueText($0)
     } else if (kind == "testCaseCancelled") {
         caseSkipped[key] = 1
         caseReason[key] = field($0, "_comments")
@@ -99,16 +108,21 @@ END {
         id = order[number]
         if (state[id] == "") report("fail", names[id], "it never began")
         else if (state[id] == "started" && caseCount[id] == 0) report("fail", names[id], "it began and did not end")
-        else if (caseCount[id] == 0) report(state[id], names[id], state[id] == "pass" ? "" : reason[id])
+        else if (caseCount[id] == 0) {
+            if (state[id] == "pass") reason[id] = ""
+            if (issues[id] > 1) reason[id] = reason[id] " (and " issues[id] - 1 " more)"
+            report(state[id], names[id], reason[id])
+        }
         else {
             failedCases = 0
             for (step = 1; step <= caseCount[id]; step++) {
                 key = id SUBSEP caseOrder[id, step]
                 if (caseState[key] == "fail") failedCases++
-                report(caseState[key], names[id] " (" caseName[key] ")", caseState[key] == "pass" ? "" : caseReason[key])
+                if (caseState[key] == "pass") caseReason[key] = ""
+                report(caseState[key], names[id] " (" caseName[key] ")", caseReason[key])
             }
             # An issue recorded outside any set of arguments, by a detached thread for example.
-            if (failedCases == 0 && (state[id] == "fail" || state[id] == "started")) report("fail", names[id], reason[id])
+            if (failedCases == 0 && state[id] ~ /^(fail|started)$/) report("fail", names[id], reason[id])
         }
     }
     if (!ended) report("fail", "the test process", "it died before its summary")

@@ -14,12 +14,15 @@ results=$work/results
 : >"$results"
 record() { printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$results"; }
 
+# Runs a command without input, its messages among the output, for the limit at most.
+bounded() { timeout --foreground --kill-after=30 "$limit" "$@" </dev/null 2>&1; }
+
 # A stage is one command and counts as one test.
 stage() {
     local name=$1 status=0
     shift
     printf '\n── %s\n' "$name"
-    timeout --foreground --kill-after=30 "$limit" "$@" </dev/null 2>&1 || status=$?
+    bounded "$@" || status=$?
     if ((status == 0)); then record pass "$name"; else record fail "$name" "$* exited with $status"; fi
 }
 
@@ -28,13 +31,15 @@ unit_tests() {
     local status=0 stream=$work/stream selection=() tallied=$work/tallied
     [[ $scope == all ]] || selection=(--skip '^HouseTests\.')
     printf '── building (the first time takes a minute or two) …\n'
-    if ! timeout --foreground --kill-after=30 "$limit" env IRQMUX_WERROR=1 swift build --build-tests </dev/null 2>&1; then
+    export IRQMUX_WERROR=1
+    if ! bounded swift build --build-tests; then
         record fail "build of the tests" "swift build --build-tests; warnings count as errors"
         return
     fi
     printf '\n── swift test\n'
-    timeout --foreground --kill-after=30 "$limit" env IRQMUX_WERROR=1 swift test --skip-build --disable-xctest \
-        --event-stream-output-path "$stream" --event-stream-version 0 "${selection[@]}" </dev/null 2>&1 || status=$?
+    bounded swift test --skip-build --disable-xctest --event-stream-output-path "$stream" --event-stream-version 0 \
+        "${selection[@]}" || status=$?
+    unset IRQMUX_WERROR
     : >>"$stream"
     awk -f Scripts/tally.awk "$stream" >"$tallied"
     cat "$tallied" >>"$results"

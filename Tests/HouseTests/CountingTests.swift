@@ -35,8 +35,8 @@ private struct Stream {
         let comments = comment.map { #""_comments":["\#($0)"],"# } ?? ""
         let testCase = argument.map { #""_testCase":{"displayName":"\#($0)","id":"case \#($0)"},"# } ?? ""
         lines.append(
-            #"{"kind":"event","payload":{\#(comments)\#(testCase)"instant":{"absolute":1},"kind":"\#(kind)","messages":"#
-                + #"[{"symbol":"\#(symbol)","text":"said \"kind\":\"testEnded\""}],"testID":"T.S\/\#(id)\/T.swift:1:1"},"#
+            #"{"kind":"event","payload":{\#(comments)\#(testCase)"instant":{},"kind":"\#(kind)","messages":"#
+                + #"[{"symbol":"\#(symbol)","text":"\"kind\":\"testEnded\""}],"testID":"T.S\/\#(id)\/T.swift:1:1"},"#
                 + #""version":0}"#)
     }
 

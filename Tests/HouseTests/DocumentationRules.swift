@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What others can call is documented: public declarations, the cases of public enums, the requirements of public protocols.
+/// What others can call is documented: public declarations, cases of public enums, requirements of public protocols.
 enum DocumentationRules {
     private static let keywords =
         "(?:func|var|let|init|struct|class|enum|protocol|actor|typealias|subscript|case|associatedtype|macro)"

@@ -3,8 +3,9 @@ import Testing
 
 /// Every `unsafe` says why it is safe.
 ///
-/// A line that holds `unsafe` carries a `// SAFETY:` comment, or has one above it with at most six lines of code between,
-/// all in the comment's own block. So one comment may serve a few neighbouring lines, and never another function's.
+/// A line that holds `unsafe` carries a `// SAFETY:` comment, or has one above it with at most six lines of code
+/// between, all in the comment's own block. So one comment may serve a few neighbouring lines, and never another
+/// function's.
 enum SafetyRules {
     static let reach = 6
 
@@ -22,12 +23,12 @@ enum SafetyRules {
         if hasSafety(index, in: source) { return true }
         var between = 0
         for line in stride(from: index - 1, through: 0, by: -1) {
-            // Going up past the opening of the block leads out of it; going up past a closing brace leads into another's.
             if hasSafety(line, in: source) {
-                let lowest = (line + 1...index).map { source.leastDepth[$0] }.min() ?? 0
-                return lowest >= source.depth[line + 1]
-                    || source.leastDepth[index] >= source.depth[line]
-                        && (line + 1..<index).allSatisfy { source.leastDepth[$0] >= source.depth[line] }
+                // A line that comes out below the comment's own depth has left the comment's block. The unsafe line may
+                // end the block after its unsafe, but not before.
+                let left = source.code[index].drop(while: \.isWhitespace).hasPrefix("}") ? 1 : 0
+                return source.depth[index] - left >= source.depth[line]
+                    && (line + 1..<index).allSatisfy { source.leastDepth[$0] >= source.depth[line] }
             }
             if source.isCode(line) { between += 1 }
             if between > reach { return false }
@@ -57,6 +58,7 @@ struct SafetyRuleTests {
         #expect(count("nonisolated(unsafe) var a = 1") == 1)
         #expect(count("let text = \"SAFETY: no\"\nlet a = unsafe b") == 1)
         #expect(count("func f() {\n  \(Self.safety)\n  unsafe b\n}\nfunc g() {\n  unsafe c\n}") == 1)
+        #expect(count("if a {\n  \(Self.safety)\n  b()\n} else { unsafe c }") == 1)
         #expect(count("\(Self.safety)\n" + String(repeating: "call()\n", count: 7) + "unsafe b") == 1)
     }
 
@@ -67,6 +69,7 @@ struct SafetyRuleTests {
         #expect(count("\(Self.safety)\n// And a second line of the comment.\nlet a = unsafe b") == 0)
         #expect(count("\(Self.safety)\nlet a = unsafe b\nlet c = 1\nlet d = unsafe e") == 0)
         #expect(count("\(Self.safety)\n" + String(repeating: "call()\n", count: 6) + "unsafe b") == 0)
+        #expect(count("init() {\n  \(Self.safety)\n  unsafe a = b }") == 0)
         #expect(count("\(Self.safety)\nfor a in b {\n  unsafe c\n}") == 0)
         #expect(count("@unsafe struct S {}\nlet unsafely = 1 // unsafe\nlet a = \"unsafe\"") == 0)
     }

@@ -1,7 +1,8 @@
 // Counts what one thread allocates, so that a test can say "nothing".
 //
-// Linked into an executable, this target defines malloc and its kin and hands each call on to glibc's own under its second
-// name (__libc_malloc, …). The dynamic linker then binds every library of the process, Swift's runtime among them, to these.
+// Linked into an executable, this target defines malloc and its kin and hands each call on to glibc's own under its
+// second name (__libc_malloc, …). The dynamic linker then binds every library of the process, Swift's runtime among
+// them, to these.
 #ifndef IRQMUX_CALLOCATIONCOUNTER_H
 #define IRQMUX_CALLOCATIONCOUNTER_H
 
