@@ -1,1 +1,47 @@
-all: ; swift build
+# The front door. Every target says what it does: make help
+PREFIX ?= /usr/local
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-fast embedded gate bench lint docs install clean packages bench-packages
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+
+demo: packages ## the main job: loopback of the software device, then latency, then a real guest
+	@Scripts/demo.sh
+
+build: packages ## the command, optimised
+	swift build -c release --product irqmux
+
+test: packages ## everything; closes on "N passed, N failed, N skipped"
+	@Scripts/test.sh all
+
+test-fast: packages ## unit tests only: no house rules, Embedded build or hot-path gate
+	@Scripts/test.sh fast
+
+embedded: packages ## the Embedded build, linked into a C program that runs
+	@Scripts/embedded.sh
+
+gate: packages ## the hot-path gate: no allocation, retain or lock in the hot symbols
+	@Scripts/hot-path-gate.sh
+
+bench: packages bench-packages ## ours against C, libuv, libevent, libdispatch in one run
+	@Scripts/bench.sh
+
+lint: ## format and style
+	@Scripts/lint.sh
+
+docs: packages ## the Swift API's reference, in .build/docs
+	@Scripts/docs.sh
+
+install: packages ## the command, its manual page and completions, into PREFIX (default /usr/local)
+	@Scripts/install.sh "$(PREFIX)"
+
+clean: ## what was built
+	rm -rf .build .build-embedded Benchmarks/.build
+
+packages:
+	@Scripts/ensure-packages.sh liburing-dev pkg-config binutils
+
+bench-packages:
+	@Scripts/ensure-packages.sh libuv1-dev libevent-dev

@@ -39,6 +39,14 @@ if embedded {
     package.products = [
         .library(name: "IRQMuxEmbedded", type: .static, targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
     ]
+    // What Tests/embedded/main.c calls; Scripts/embedded.sh links the two with the rooms' archive.
+    package.targets.append(
+        .target(
+            name: "EmbeddedProbe",
+            dependencies: ["EventRing", "InterruptModel"],
+            path: "Tests/embedded/EmbeddedProbe",
+            swiftSettings: settings
+        ))
 } else {
     package.products += [
         .library(name: "Exerciser", targets: ["Exerciser"]),
@@ -58,9 +66,11 @@ if embedded {
             ],
             swiftSettings: settings
         ),
+        // Counts the allocations of a thread: it stands in for malloc in the test executable, and nowhere else.
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .target(
             name: "TestSupport",
-            dependencies: ["EventRing", "KVM", "MicroGuest", "CKernel"],
+            dependencies: ["EventRing", "KVM", "MicroGuest", "CKernel", "CAllocationCounter"],
             path: "Tests/TestSupport",
             swiftSettings: settings
         ),

@@ -16,7 +16,7 @@ internal import CKernel
         guard result >= 0 else {
             throw RingError(
                 "eventfd", errno: -result,
-                remedy: result == -EMFILE ? "raise RLIMIT_NOFILE (ulimit -n) or use fewer vectors" : "")
+                remedy: result == -EMFILE ? "raise RLIMIT_NOFILE (ulimit -n) or listen to fewer eventfds" : "")
         }
         number = result
     }

@@ -10,9 +10,9 @@ public import Synchronization
 /// - Threads: one writer at a time; `snapshot` from any thread at any time without stopping the writer.
 ///
 /// DETAILS. Buckets are log-linear: the first 128 hold one value each; every later power of two is divided into 64
-/// buckets. For a value of b significant bits (b > 7) the bucket is (b − 7) × 64 + (value >> (b − 7)): 128…255 → 128…191,
-/// 256…511 → 192…255 (step 4), and so on. A reader sees each counter as it is when it comes by: counts of one snapshot
-/// never run backwards against an earlier one, and the total is the sum of what was seen.
+/// buckets. For a value of b significant bits (b > 7) the bucket is (b − 7) × 64 + (value >> (b − 7)): 128…255 →
+/// 128…191, 256…511 → 192…255 (step 4), and so on. A reader sees each counter as it is when it comes by: counts of one
+/// snapshot never run backwards against an earlier one, and the total is the sum of what was seen.
 @safe public struct Histogram: ~Copyable, @unchecked Sendable {
     /// How many buckets a histogram has.
     public static let bucketCount = 2240

@@ -33,7 +33,10 @@ public struct HistogramSnapshot: Equatable, Sendable {
     /// Answers with the middle of the bucket, so it is off by less than 0.8 %.
     public func percentile(_ percent: Double) -> UInt64 {
         guard total > 0 else { return 0 }
-        let wanted = max(1, UInt64((Double(total) * percent / 100).rounded(.up)))
+        // Rounded up by hand: rounded(.up) would make the Embedded archive ask for libm.
+        let exact = Double(total) * percent / 100
+        let below = UInt64(exact)
+        let wanted = max(1, Double(below) < exact ? below + 1 : below)
         var seen: UInt64 = 0
         for bucket in counts.indices {
             seen &+= counts[bucket]

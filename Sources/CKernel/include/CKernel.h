@@ -1,6 +1,6 @@
-// The kernel's own words for Swift: user-space API of vfio, kvm and eventfd, thin system-call wrappers, the cycle counter.
+// The kernel's own words for Swift: UAPI of vfio, kvm and eventfd, thin system-call wrappers, the cycle counter.
 //
-// Every wrapper returns a non-negative result or a negated errno, so that no Swift code reads the thread's errno variable.
+// Every wrapper returns a non-negative result or a negated errno, so that no Swift code reads the thread's errno.
 // Names begin with irqmux_; nothing here decides anything.
 #ifndef IRQMUX_CKERNEL_H
 #define IRQMUX_CKERNEL_H

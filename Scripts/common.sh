@@ -1,0 +1,47 @@
+# Words shared by the scripts. Source it; it changes to the repository's root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Messages for a person go to stderr, so that stdout stays data.
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    local status=$1
+    shift
+    say "error: $*"
+    exit "$status"
+}
+
+# Exit codes as the command's: 64 for a wrong call, 69 for a machine that lacks something.
+need_swift() {
+    [[ $(uname -s) == Linux ]] || die 69 "irqmux runs on Linux only; this is $(uname -s)."
+    command -v swift >/dev/null ||
+        die 69 "swift is not in PATH. Install Swift 6.3 or newer: https://www.swift.org/install/linux/"
+    local version
+    version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)
+    [[ -n $version ]] || die 69 "'swift --version' does not answer; the toolchain is broken. Try: swift --version"
+    local major=${version% *} minor=${version#* }
+    ((major > 6 || (major == 6 && minor >= 3))) ||
+        die 69 "Swift $major.$minor is too old; irqmux needs 6.3: https://www.swift.org/install/linux/"
+}
+
+# The directory of release products.
+release_directory() { swift build -c release --show-bin-path; }
+
+# Builds the release products; progress is SwiftPM's own on stderr.
+build_release() {
+    [[ -d .build/release ]] || say "building (the first time takes a minute or two) …"
+    swift build -c release "$@" >&2
+}
+
+# The objects that a build made of one target: objects_of BUILD_DIRECTORY TARGET SOURCE_FOLDER. The object of a source
+# that is gone stays behind in the build folder, so objects are found by their sources.
+objects_of() {
+    local built=$1 name=$2 folder=$3 source object found=0
+    while IFS= read -r source; do
+        object=$built/$name.build/${source#"$folder/"}.o
+        [[ -f $object ]] || die 2 "no object for $source: looked for $object"
+        printf '%s\n' "$object"
+        found=$((found + 1))
+    done < <(find "$folder" \( -name '*.swift' -o -name '*.c' \) | sort)
+    ((found > 0)) || die 2 "$folder has no sources"
+}

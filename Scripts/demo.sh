@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The main job: every vector of the software device looped back, then latency, then the loop through a real guest.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+need_swift
+build_release --product irqmux
+irqmux="$(release_directory)/irqmux"
+
+failures=0
+# 77 says "nothing here to run", which the command explains itself; anything else but 0 is a failure.
+play() {
+    printf '\n$ irqmux %s\n' "$*"
+    local status=0
+    "$irqmux" "$@" || status=$?
+    case $status in
+    0 | 77) ;;
+    130 | 143) exit "$status" ;;
+    *)
+        say "irqmux $1 exited with $status"
+        failures=$((failures + 1))
+        ;;
+    esac
+}
+
+play doctor
+play loopback --device software
+for wait in block spin adaptive; do
+    play latency --path eventfd --wait "$wait" --count 20000 --rate 10k/s
+done
+for wait in block spin adaptive; do
+    play latency --path loopback --wait "$wait" --count 20000 --rate 10k/s
+done
+if [[ -r /dev/kvm && -w /dev/kvm ]]; then
+    play latency --path kvm --wait adaptive --count 20000 --rate 10k/s
+elif [[ -e /dev/kvm ]]; then
+    say "left out, the loop through a guest: /dev/kvm does not open. Type: sudo usermod -aG kvm $(id -un)"
+else
+    say "left out, the loop through a guest: there is no /dev/kvm (modprobe kvm_amd or kvm_intel, or enable nesting)"
+fi
+((failures == 0)) || die 1 "$failures of the commands above failed."
