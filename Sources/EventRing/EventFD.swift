@@ -45,6 +45,21 @@ internal import CKernel
         return result == 0 ? count : 0
     }
 
+    /// The counter without taking it, from `/proc/self/fdinfo`; some microseconds.
+    ///
+    /// The way to look at an eventfd that somebody listens to: taking the counter would swallow a notification that is
+    /// under way.
+    /// - Throws: `EBADF`; `EINVAL` when the number now belongs to something else; `ENOENT` or `EACCES` without /proc.
+    public func peek() throws(RingError) -> UInt64 {
+        var count: UInt64 = 0
+        // SAFETY: the pointer is valid for the call.
+        let result = unsafe irqmux_eventfd_peek(number, &count)
+        guard result == 0 else {
+            throw RingError("look at an eventfd", errno: -result, remedy: "/proc must be mounted and readable")
+        }
+        return count
+    }
+
     /// Gives up ownership without closing; returns the number.
     public consuming func release() -> Int32 {
         let number = number

@@ -10,6 +10,7 @@ extension EventLoop {
     ///   nothing to retry.
     public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
         if !bound { try bind() }
+        if !serving { serve() }
         if control.wantsAttention { attend() }
         if firstWork != .max { flushWork() }
         queue.consume(upTo: position)
@@ -43,8 +44,13 @@ extension EventLoop {
     /// Makes the calling thread the loop's.
     private mutating func bind() throws(RingError) {
         try backend.bind()
-        control.bind(to: irqmux_this_thread())
         bound = true
+    }
+
+    /// Commands of other threads are welcome from now on.
+    private mutating func serve() {
+        control.commands.bind()
+        serving = true
     }
 
     /// Does what other threads asked for. Kept out of line: this part may retain and release, waiting may not.
@@ -52,14 +58,7 @@ extension EventLoop {
     private mutating func attend() {
         control.acknowledgeAttention()
         if control.takeStopRequest() { stopped = true }
-        var waitingCommand = control.takeCommands()
-        while let command = waitingCommand {
-            waitingCommand = command.following
-            guard command.claim() else { continue }
-            statistics.commands &+= 1
-            command.body(&self)
-            command.finish(.done)
-        }
+        statistics.commands &+= control.commands.carryOut(on: &self)
     }
 
     /// Submits and fetches without waiting.

@@ -64,6 +64,8 @@ public struct EventLoop: ~Copyable {
     var arrival: UInt64 = 0
 
     var bound = false
+    /// Whether other threads' commands are carried out: from the first wait to the end of `run`.
+    var serving = false
     var stopped = false
 
     /// Which tier the loop got, and why not a better one.
@@ -106,7 +108,7 @@ public struct EventLoop: ~Copyable {
         }
     }
 
-    deinit { control.close() }
+    deinit { control.commands.close() }
 
     /// The loop as other threads may use it.
     public var remote: LoopRemote { LoopRemote(control: control) }
@@ -165,15 +167,28 @@ extension EventLoop {
     /// Waits and hands events to `handler` until somebody stops the loop.
     ///
     /// - Throws: An errno of io_uring_enter or epoll_wait that leaves nothing to retry.
+    @inlinable
     public mutating func run<Handler: EventHandler & ~Copyable>(_ handler: inout Handler) throws(RingError) {
-        defer { control.unbind() }
-        stopped = false
-        while !stopped {
+        beginRun()
+        defer { endRun() }
+        while !isStopping {
             try wait()
-            while !stopped, let event = next() { handler.handle(event, on: &self) }
+            while !isStopping, let event = next() { handler.handle(event, on: &self) }
         }
     }
 
     /// Ends `run` or `process` before the next event.
     public mutating func stop() { stopped = true }
+
+    /// Whether somebody has stopped the loop since it began to run.
+    public var isStopping: Bool { stopped }
+
+    /// Begins a run: what a run of one's own around `wait` and `next` calls first.
+    public mutating func beginRun() { stopped = false }
+
+    /// Ends a run: other threads' commands are refused until the next wait.
+    public mutating func endRun() {
+        control.commands.unbind()
+        serving = false
+    }
 }

@@ -1,5 +1,3 @@
-internal import CKernel
-
 /// A loop as other threads see it. Copies are cheap; it outlives the loop, and then refuses everything.
 public struct LoopRemote: Sendable {
     let control: LoopControl
@@ -9,27 +7,8 @@ public struct LoopRemote: Sendable {
     /// - Throws: `EDEADLK` on the loop's own thread (there, use the loop that the handler was given); `EAGAIN` when the
     ///   loop is not running: before it first waits, and after `run` has returned; `ECANCELED` when it is gone.
     public func perform<Value>(_ body: @escaping @Sendable (inout EventLoop) -> Value) throws(RingError) -> Value {
-        guard !control.isOwnThread else {
-            throw RingError("a command to the loop", errno: EDEADLK, remedy: "use the loop that the handler was given")
-        }
-        guard control.isBound else { throw Self.notRunning }
-        nonisolated(unsafe) var value: Value?
-        // SAFETY: see below; the command runs at most once.
-        let command = LoopCommand { loop in unsafe value = body(&loop) }
-        guard control.post(command) else {
-            throw RingError("a command to the loop", errno: ECANCELED, remedy: "the loop has ended")
-        }
-        // The loop may have stopped running between the look above and the post; then nobody would come for it.
-        if !control.isBound && command.withdraw() { throw Self.notRunning }
-        // SAFETY: written by the loop's thread before it reported the command as done, and by nobody afterwards.
-        guard command.wait(), let result = unsafe value else {
-            throw RingError("a command to the loop", errno: ECANCELED, remedy: "the loop has ended")
-        }
-        return result
-    }
-
-    private static var notRunning: RingError {
-        RingError("a command to the loop", errno: EAGAIN, remedy: "the loop is not running: command it before or after")
+        let control = control
+        return try control.commands.perform(body) { control.attract() }
     }
 
     /// Adds a source; see `EventLoop.add`. Errors as there and as `perform`.

@@ -1,12 +1,12 @@
 /// A fixed number of plain values at one address for life: what the kernel writes into and the hot path indexes.
 ///
 /// Bounds are checked on every access. Zero-initialised memory of whole pages, so that an untouched part costs nothing.
-@safe struct Slab<Element: BitwiseCopyable>: ~Copyable {
-    let count: Int
-    let base: UnsafeMutablePointer<Element>
+@safe package struct Slab<Element: BitwiseCopyable>: ~Copyable {
+    @usableFromInline package let count: Int
+    @usableFromInline package let base: UnsafeMutablePointer<Element>
 
     /// Allocates `count` elements, each a copy of `initial`.
-    init(count: Int, initial: Element) {
+    package init(count: Int, initial: Element) {
         self.count = count
         // SAFETY: freshly allocated for count elements, all of them initialised here.
         unsafe base = .allocate(capacity: max(count, 1))
@@ -18,7 +18,7 @@
         unsafe base.deallocate()
     }
 
-    subscript(index: UInt32) -> Element {
+    @inlinable package subscript(index: UInt32) -> Element {
         @inline(__always) unsafeAddress {
             precondition(Int(index) < count, "index outside the slab")
             // SAFETY: index was checked on the line above.

@@ -47,6 +47,9 @@ static inline int irqmux_duplicate(int fd) {
     return copy < 0 ? -errno : copy;
 }
 
+// 0 when fd is open, -EBADF otherwise.
+static inline int irqmux_fd_is_open(int fd) { return fcntl(fd, F_GETFD) < 0 ? -errno : 0; }
+
 // The status flags (O_NONBLOCK, …) of an open descriptor, or -EBADF.
 static inline int irqmux_fd_flags(int fd) {
     int flags = fcntl(fd, F_GETFL);
