@@ -29,7 +29,7 @@
 }
 
 /// Names one source of one loop. Stays invalid for ever once the source is removed, even when its place is used again.
-public struct SourceID: Hashable, Sendable {
+public struct SourceID: Hashable, Sendable, BitwiseCopyable {
     /// An opaque number, for logs and for carrying an identity through C.
     public let rawValue: UInt64
 

@@ -1,7 +1,7 @@
 /// Which group of interrupts of a PCI device, as VFIO numbers them.
 ///
 /// Source: `<linux/vfio.h>`, `VFIO_PCI_INTX_IRQ_INDEX` … `VFIO_PCI_REQ_IRQ_INDEX`.
-public enum IRQIndex: UInt32, CaseIterable, Sendable {
+public enum IRQIndex: UInt32, CaseIterable, Sendable, BitwiseCopyable {
     /// The level-triggered pin, INTA#…INTD#. One vector, maskable, automasked.
     case intx = 0
     /// Message-signalled interrupts, 1 to 32 vectors.

@@ -3,7 +3,7 @@
 /// A pure value of 16 bytes. It loses nothing: what arrives while the gate is shut is held and handed out in one piece
 /// when it opens, so that a ledger counts it as one delivery with the others coalesced into it. A vector has a mask and
 /// may also be parked (no route); it passes only when neither holds it.
-public struct VectorGate: Equatable, Sendable {
+public struct VectorGate: Equatable, Sendable, BitwiseCopyable {
     /// Signals held so far; only ever non-zero while the gate is shut.
     public private(set) var held: UInt64 = 0
     /// Masked by request.

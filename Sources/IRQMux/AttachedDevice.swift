@@ -1,0 +1,37 @@
+internal import CKernel
+internal import InterruptModel
+
+/// A device as the mux keeps it: a table of functions, so that one mux serves devices of any kind.
+///
+/// A class hierarchy and not an existential, because Embedded Swift has the one and not the other. Called when something
+/// changes, never per event, but for the unmasking of a level-triggered interrupt, which is a system call anyway.
+class AttachedDevice {
+    /// The accounts of vectors that were disconnected.
+    var retired = Ledger()
+    /// How many of the device's vectors are connected, by index.
+    var connected: [UInt32] = [0, 0, 0, 0, 0]
+
+    func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo {
+        throw DeviceError("GET_IRQ_INFO", errno: ENODEV)
+    }
+
+    func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { throw DeviceError("SET_IRQS", errno: ENODEV) }
+
+    func raisedCount(_ vector: Vector) -> UInt64? { nil }
+}
+
+/// The table for one kind of device.
+final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevice {
+    private let device: Device
+
+    init(_ device: consuming Device) {
+        self.device = device
+        super.init()
+    }
+
+    override func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
+
+    override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
+
+    override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
+}

@@ -1,0 +1,206 @@
+internal import CKernel
+internal import EventRing
+public import InterruptModel
+
+// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened to,
+// or everything is as it was.
+extension Mux {
+    /// Attaches a device. Nothing is asked of it before `connect`.
+    ///
+    /// - Throws: `ENOSPC` when there are `MuxOptions.devices` already.
+    public mutating func attach<Device: InterruptDevice & ~Copyable>(
+        _ device: consuming Device
+    ) throws(MuxError) -> DeviceID {
+        guard let place = devices.firstIndex(where: { $0 == nil }) else {
+            throw MuxError("attaching a device", errno: ENOSPC, remedy: "make the mux with more MuxOptions.devices")
+        }
+        devices[place] = AttachedDeviceOf(device)
+        return DeviceID(place: place)
+    }
+
+    /// Disconnects what is connected of a device and lets it go.
+    ///
+    /// - Returns: The accounts of all its vectors since it was attached; what was still held is dropped by name.
+    /// - Throws: `ENOENT` when it was detached before. A device that refuses to be disabled is let go all the same.
+    @discardableResult
+    public mutating func detach(_ id: DeviceID) throws(MuxError) -> Ledger {
+        let device = try locate(id)
+        for index in IRQIndex.allCases { try? disconnectAll(id, index) }
+        devices[id.place] = nil
+        return device.retired
+    }
+
+    /// Assigns an eventfd to each vector of a range with one SET_IRQS, listens to all of them, and routes them.
+    ///
+    /// The device's index becomes active with its first vectors. An index that is NORESIZE (MSI always; MSI-X on most
+    /// kernels) takes no more afterwards: connect all that will be wanted at once.
+    /// - Parameters:
+    ///   - route: The route of each vector.
+    ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
+    /// - Returns: One identity a vector, in order.
+    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes it;
+    ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full, or with `MuxError.available` when the
+    ///   device has fewer; `EMFILE`.
+    @discardableResult
+    public mutating func connect(
+        _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,
+        tag: (UInt32) -> UInt64 = { UInt64($0) }
+    ) throws(MuxError) -> [VectorID] {
+        let device = try locate(id)
+        try check(device, id, index, numbers)
+        var slots: [UInt32] = []
+        do throws(MuxError) {
+            for number in numbers {
+                slots.append(try makeEntry(id, Vector(index, number), tag: tag(number)))
+                try setRoute(slots[slots.count - 1], route)
+            }
+            try assign(device, index, numbers, slots)
+        } catch {
+            for slot in slots { discardEntry(slot) }
+            throw error
+        }
+        device.connected[Int(index.rawValue)] += UInt32(numbers.count)
+        return slots.map { VectorID(slot: $0, generation: entries[$0].generation) }
+    }
+
+    /// Takes a vector's eventfd away from the device and forgets the vector. What was still held is dropped by name in
+    /// the device's ledger. The last vector of an index disables it.
+    ///
+    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the same.
+    public mutating func disconnect(_ id: VectorID) throws(MuxError) {
+        let slot = try locate(id, "disconnecting a vector")
+        let place = Int(entries[slot].device)
+        guard let device = devices[place] else { return discardEntry(slot) }
+        let index = entries[slot].index
+        if device.connected[Int(index.rawValue)] == 1 { return try disconnectAll(DeviceID(place: place), index) }
+        let request = IRQRequest(index, .trigger, start: entries[slot].number, .eventfd([-1]))
+        defer { retire(slot, device) }
+        do throws(DeviceError) { _ = try device.set(request) } catch { throw MuxError(error) }
+    }
+
+    /// Disables an index of a device and forgets its vectors. No effect when none is connected.
+    ///
+    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the same.
+    public mutating func disconnectAll(_ id: DeviceID, _ index: IRQIndex) throws(MuxError) {
+        let device = try locate(id)
+        guard device.connected[Int(index.rawValue)] > 0 else { return }
+        defer {
+            for slot in 0..<UInt32(entries.count) where isConnected(slot, id, index) { retire(slot, device) }
+        }
+        do throws(DeviceError) { try disable(device, index) } catch { throw MuxError(error) }
+    }
+
+    // MARK: Steps
+
+    func locate(_ id: DeviceID) throws(MuxError) -> AttachedDevice {
+        guard id.place < devices.count, let device = devices[id.place] else {
+            throw MuxError("using a device", errno: ENOENT, remedy: "the device was detached")
+        }
+        return device
+    }
+
+    func locate(_ id: VectorID, _ operation: StaticString) throws(MuxError) -> UInt32 {
+        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation, entries[id.slot].eventfd >= 0
+        else { throw MuxError(operation, errno: ENOENT, remedy: "the vector was disconnected") }
+        return id.slot
+    }
+
+    func isConnected(_ slot: UInt32, _ id: DeviceID, _ index: IRQIndex) -> Bool {
+        entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place && entries[slot].index == index
+    }
+
+    private func check(
+        _ device: AttachedDevice, _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>
+    ) throws(MuxError) {
+        let info: IRQInfo
+        do throws(DeviceError) { info = try device.info(index) } catch { throw MuxError(error) }
+        guard !numbers.isEmpty, numbers.upperBound <= info.count else {
+            throw MuxError("connecting vectors", errno: EINVAL, remedy: "ask interruptInfo how many the device has")
+        }
+        guard numbers.count <= loop.room else {
+            throw MuxError("connecting vectors", errno: ENOSPC, remedy: "make the mux with a greater loop capacity")
+        }
+        for slot in 0..<UInt32(entries.count)
+        where isConnected(slot, id, index) && numbers.contains(entries[slot].number) {
+            throw MuxError("connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
+        }
+    }
+
+    /// Makes an eventfd, listens to it, and takes a place for it.
+    private mutating func makeEntry(_ id: DeviceID, _ vector: Vector, tag: UInt64) throws(MuxError) -> UInt32 {
+        let slot = firstFree
+        guard slot != .max else { throw MuxError("connecting vectors", errno: ENOSPC) }
+        do throws(RingError) {
+            let eventfd = try EventFD()
+            let source = try loop.add(
+                eventfd.number, tag: Self.vectorTag | UInt64(slot), delivery: vector.index == .intx ? .acknowledged : .edge)
+            firstFree = entries[slot].link
+            var entry = VectorEntry()
+            entry.generation = entries[slot].generation
+            entry.tag = tag
+            entry.source = source
+            entry.number = vector.number
+            entry.index = vector.index
+            entry.device = UInt8(id.place)
+            entry.eventfd = eventfd.release()
+            entries[slot] = entry
+        } catch { throw MuxError(error) }
+        return slot
+    }
+
+    private func assign(
+        _ device: AttachedDevice, _ index: IRQIndex, _ numbers: Range<UInt32>, _ slots: [UInt32]
+    ) throws(MuxError) {
+        let request = IRQRequest(
+            index, .trigger, start: numbers.lowerBound, .eventfd(slots.map { entries[$0].eventfd }))
+        let available: UInt32
+        do throws(DeviceError) { available = try device.set(request) } catch { throw MuxError(error) }
+        guard available == 0 else {
+            throw MuxError(
+                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer", available: available)
+        }
+    }
+
+    private func disable(_ device: AttachedDevice, _ index: IRQIndex) throws(DeviceError) {
+        switch index {
+        case .intx, .msi, .msix: _ = try device.set(IRQRequest(index, .trigger, .none(count: 0)))
+        // ERR and REQ answer EINVAL to that once nothing is assigned; taking the eventfd away always works.
+        case .err, .req: _ = try device.set(IRQRequest(index, .trigger, .eventfd([-1])))
+        }
+    }
+
+    /// Closes the account of a vector, and forgets it.
+    private mutating func retire(_ slot: UInt32, _ device: AttachedDevice) {
+        var account = account(slot, raisedBy: nil)
+        account.drops[.routeRemoved] &+= account.pending
+        account.pending = 0
+        device.retired.merge(account)
+        device.connected[Int(entries[slot].index.rawValue)] -= 1
+        discardEntry(slot)
+    }
+
+    /// Stops listening and gives the place back.
+    private mutating func discardEntry(_ slot: UInt32) {
+        if let source = entries[slot].source { try? loop.remove(source) }
+        if unacknowledged == slot { unacknowledged = .max }
+        unlist(slot)
+        targets.drop(entries[slot].firstTarget)
+        _ = irqmux_close(entries[slot].eventfd)
+        let generation = entries[slot].generation &+ 1
+        entries[slot] = VectorEntry()
+        entries[slot].generation = generation
+        entries[slot].link = firstFree
+        firstFree = slot
+    }
+
+    /// For deinit: leaves every device disabled and every descriptor closed.
+    func releaseEverything() {
+        for device in devices {
+            guard let device else { continue }
+            for index in IRQIndex.allCases where device.connected[Int(index.rawValue)] > 0 {
+                do throws(DeviceError) { try disable(device, index) } catch {}
+            }
+        }
+        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 { _ = irqmux_close(entries[slot].eventfd) }
+    }
+}

@@ -1,0 +1,68 @@
+internal import CKernel
+internal import EventRing
+internal import InterruptModel
+
+// A level-triggered interrupt's cycle: the device fires and masks itself, the handler quiets the device, the
+// acknowledgement unmasks. Unmasking a line that is still asserted fires it again, so nothing is lost by order.
+extension Mux {
+    /// Says that the device behind an INTx has been quieted: the line is unmasked, and the next interrupt may come.
+    ///
+    /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in service.
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says.
+    public mutating func acknowledge(_ id: VectorID) throws(MuxError) {
+        let slot = try locate(id, "acknowledging an interrupt")
+        if unacknowledged == slot { unacknowledged = .max }
+        try endService(slot)
+    }
+
+    /// An INTx was delivered; the device has masked the line.
+    @inline(never)
+    mutating func beginService(_ slot: UInt32) {
+        entries[slot].inService = true
+        if entries[slot].route == .handler, options.intxAcknowledgement == .afterHandler { unacknowledged = slot }
+    }
+
+    /// Acknowledges the INTx whose event was handed out last.
+    @inline(never)
+    mutating func acknowledgeHandedOut() {
+        guard unacknowledged != .max else { return }
+        let slot = unacknowledged
+        unacknowledged = .max
+        try? endService(slot)
+    }
+
+    private mutating func endService(_ slot: UInt32) throws(MuxError) {
+        guard entries[slot].inService else { return }
+        entries[slot].inService = false
+        // Listen first: the unmasking may fire at once.
+        if let source = entries[slot].source { try? loop.arm(source) }
+        if !entries[slot].deviceMasked { try setDevice(slot, .unmask) }
+    }
+
+    /// Masks the line in the device, where it has a mask.
+    mutating func maskDevice(_ slot: UInt32) throws(MuxError) {
+        guard !entries[slot].deviceMasked, isMaskable(slot) else { return }
+        try setDevice(slot, .mask)
+        entries[slot].deviceMasked = true
+    }
+
+    /// Takes the owner's mask away. While the interrupt is in service, the acknowledgement unmasks; while one is held,
+    /// its delivery comes first.
+    mutating func unmaskDevice(_ slot: UInt32) throws(MuxError) {
+        guard entries[slot].deviceMasked else { return }
+        entries[slot].deviceMasked = false
+        if !entries[slot].inService && !entries[slot].ready { try setDevice(slot, .unmask) }
+    }
+
+    private func isMaskable(_ slot: UInt32) -> Bool {
+        guard let device = devices[Int(entries[slot].device)] else { return false }
+        do throws(DeviceError) { return try device.info(entries[slot].index).maskable } catch { return false }
+    }
+
+    private func setDevice(_ slot: UInt32, _ action: IRQRequest.Action) throws(MuxError) {
+        guard let device = devices[Int(entries[slot].device)] else { return }
+        do throws(DeviceError) {
+            _ = try device.set(IRQRequest(entries[slot].index, action, start: entries[slot].number, .none(count: 1)))
+        } catch { throw MuxError(error) }
+    }
+}

@@ -1,0 +1,158 @@
+internal import CKernel
+public import EventRing
+internal import InterruptModel
+
+/// An interrupt router: devices, their vectors, and a loop that carries each signal to where its route says.
+///
+///     var mux = try Mux()
+///     let device = try mux.attach(exerciser)
+///     let vectors = try mux.connect(device, .msix, 0..<64)
+///     while let event = try mux.waitForNext() { print(event.vector) }
+///
+/// Made on any thread; belongs to the thread on which it first waits. Other threads use `remote`. Routes, masks and
+/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it, and
+/// `ledger` proves it. Nothing is allocated per event.
+public struct Mux: ~Copyable {
+    var loop: EventLoop
+    let entries: Slab<VectorEntry>
+    var targets: FanOutTable
+    var devices: [AttachedDevice?]
+    let options: MuxOptions
+    let commands = CommandQueue<Mux>()
+
+    var firstFree: UInt32
+    var firstReady = UInt32.max
+    /// The INTx vector whose event was handed out last and waits for its acknowledgement; `UInt32.max` for none.
+    var unacknowledged = UInt32.max
+    var serving = false
+
+    /// In the tags of sources that are vectors; a caller's own tags have it clear.
+    static var vectorTag: UInt64 { 1 << 63 }
+
+    /// Makes a mux with everything it will ever need.
+    ///
+    /// - Throws: As `EventLoop.init`; `EINVAL` for options out of range.
+    public init(_ options: MuxOptions = MuxOptions()) throws(MuxError) {
+        guard 1...255 ~= options.devices, 0...65536 ~= options.fanOutTargets else {
+            throw MuxError(
+                "making a mux", errno: EINVAL, remedy: "devices are 1 to 255, fan-out targets at most 65536")
+        }
+        let loop: EventLoop
+        do throws(RingError) { loop = try EventLoop(options.loop) } catch { throw MuxError(error) }
+        self.loop = loop
+        self.options = options
+        entries = Slab(count: options.loop.capacity, initial: VectorEntry())
+        targets = FanOutTable(capacity: options.fanOutTargets)
+        devices = [AttachedDevice?](repeating: nil, count: options.devices)
+        firstFree = 0
+        for slot in 0..<UInt32(options.loop.capacity) {
+            entries[slot].link = slot + 1 < UInt32(options.loop.capacity) ? slot + 1 : .max
+        }
+    }
+
+    deinit {
+        commands.close()
+        releaseEverything()
+    }
+
+    /// How the loop listens, and why not better.
+    public var ringReport: RingReport { loop.report }
+
+    /// The time source of `VectorEvent.ticks`.
+    public var time: CycleClock { loop.time }
+
+    /// How the loop waits. May be changed between waits.
+    public var waitMode: WaitMode {
+        get { loop.waitMode }
+        set { loop.waitMode = newValue }
+    }
+
+    /// The mux as other threads may use it.
+    public var remote: MuxRemote { MuxRemote(commands: commands, loop: loop.remote) }
+}
+
+// MARK: - Running
+
+extension Mux {
+    /// Waits and hands events to `handler` until somebody stops the mux.
+    ///
+    /// - Throws: As `wait`.
+    @inlinable
+    public mutating func run<Handler: VectorHandler & ~Copyable>(_ handler: inout Handler) throws(MuxError) {
+        beginRun()
+        defer { endRun() }
+        while !isStopping {
+            try wait()
+            while !isStopping, let event = next() { handler.handle(event, on: &self) }
+        }
+    }
+
+    /// Begins a run: what a run of one's own around `wait` and `next` calls first.
+    public mutating func beginRun() { loop.beginRun() }
+
+    /// Ends a run: acknowledges what is unacknowledged, and refuses other threads' commands until the next wait.
+    public mutating func endRun() {
+        acknowledgeHandedOut()
+        commands.unbind()
+        serving = false
+        loop.endRun()
+    }
+
+    /// Ends `run` before the next event; what is ready stays ready.
+    public mutating func stop() { loop.stop() }
+
+    /// Whether somebody has stopped the mux since it began to run.
+    public var isStopping: Bool { loop.isStopping }
+
+    /// Waits until `next` may have something, the mux is to stop, a signal interrupted, or time is up.
+    ///
+    /// - Parameter timeout: In nanoseconds; 0 looks without waiting.
+    /// - Throws: `EPERM` on another thread than the loop's; what io_uring_enter or epoll_wait says.
+    public mutating func wait(timeout: UInt64 = .max) throws(MuxError) {
+        if !serving { serve() }
+        acknowledgeHandedOut()
+        do throws(RingError) {
+            try loop.wait(timeout: firstReady == .max ? timeout : 0)
+        } catch { throw MuxError(error) }
+        _ = commands.carryOut(on: &self)
+    }
+
+    private mutating func serve() {
+        commands.bind()
+        serving = true
+    }
+
+    /// Adds an eventfd of the caller's to the same loop, for doorbells and the like. Events have kind `source`.
+    ///
+    /// - Parameter tag: Comes back with each event; its highest bit must be clear.
+    /// - Throws: As `EventLoop.add`; `EINVAL` for such a tag.
+    public mutating func addSource(
+        _ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge
+    ) throws(MuxError) -> SourceID {
+        guard tag & Self.vectorTag == 0 else {
+            throw MuxError("adding a source", errno: EINVAL, remedy: "keep the highest bit of the tag clear")
+        }
+        do throws(RingError) { return try loop.add(descriptor, tag: tag, delivery: delivery) } catch {
+            throw MuxError(error)
+        }
+    }
+
+    /// Removes a source of `addSource`. Errors as `EventLoop.remove`.
+    public mutating func removeSource(_ source: SourceID) throws(MuxError) {
+        do throws(RingError) { try loop.remove(source) } catch { throw MuxError(error) }
+    }
+
+    /// Adds a timer to the same loop; see `EventLoop.addTimer`. Events have kind `timer`.
+    public mutating func addTimer(
+        after nanoseconds: UInt64, every interval: UInt64 = 0, tag: UInt64
+    ) throws(MuxError) -> TimerID {
+        do throws(RingError) { return try loop.addTimer(after: nanoseconds, every: interval, tag: tag) } catch {
+            throw MuxError(error)
+        }
+    }
+
+    /// Removes a timer of `addTimer`. Errors as `EventLoop.removeTimer`.
+    public mutating func removeTimer(_ timer: TimerID) throws(MuxError) {
+        do throws(RingError) { try loop.removeTimer(timer) } catch { throw MuxError(error) }
+    }
+}

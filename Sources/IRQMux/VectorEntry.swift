@@ -1,0 +1,46 @@
+internal import EventRing
+internal import InterruptModel
+
+/// One connected vector in the mux's table.
+struct VectorEntry: BitwiseCopyable {
+    /// The route without what belongs to it; fan-out targets hang on `firstTarget`.
+    enum RouteKind: UInt8 {
+        case handler
+        case fanOut
+        case parked
+    }
+
+    /// Whether signals pass, and what is held while they do not.
+    var gate = VectorGate()
+    /// The caller's, handed out with each event.
+    var tag: UInt64 = 0
+    /// Notifications acted upon: handed to the handler, or fanned out.
+    var delivered: UInt64 = 0
+    /// Signals and notifications as of the last account; see Mux+Ledger.
+    var accountedSignals: UInt64 = 0
+    var accountedNotifications: UInt64 = 0
+    var source = SourceID?.none
+    var number: UInt32 = 0
+    var generation: UInt32 = 0
+    /// The eventfd that the device signals; −1 for a free place.
+    var eventfd: Int32 = -1
+    /// The first node of the fan-out list; `UInt32.max` for none.
+    var firstTarget: UInt32 = .max
+    /// The next place in the free list or the ready list; `UInt32.max` ends a list.
+    var link: UInt32 = .max
+    var device: UInt8 = 0
+    var index = IRQIndex.intx
+    var route = RouteKind.handler
+    /// Something held is to be delivered by the next call of `next`.
+    var ready = false
+    /// In the ready list, whether still ready or not.
+    var listed = false
+    /// The loop does not listen because too much came while the gate was shut.
+    var silenced = false
+    /// INTx only: delivered and not acknowledged, so the device keeps the line masked.
+    var inService = false
+    /// INTx only: masked in the device because the owner asked for it.
+    var deviceMasked = false
+
+    var vector: Vector { Vector(index, number) }
+}
