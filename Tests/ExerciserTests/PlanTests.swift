@@ -1,0 +1,171 @@
+import CKernel
+import EventRing
+import Exerciser
+import Foundation
+import InterruptModel
+import Synchronization
+import Testing
+
+@Suite("The device keeps its plans")
+struct PlanTests {
+    static func ready(_ count: Int) throws -> (Exerciser, EventFDs) {
+        let device = try Exerciser()
+        let events = try EventFDs(count)
+        try device.assign(.msix, events.numbers)
+        return (device, events)
+    }
+
+    @Test("every pattern raises what its plan foretells", arguments: RaisePlan.Pattern.allCases)
+    func patterns(_ pattern: RaisePlan.Pattern) throws {
+        let (device, events) = try Self.ready(8)
+        let plan = RaisePlan(Vector(.msix, 2), width: 5, pattern, count: 1000, seed: 42)
+        var expected = [UInt64](repeating: 0, count: 8)
+        for tick in 0..<plan.count { for number in plan.vectors(atTick: tick) { expected[Int(number)] += 1 } }
+        try device.start(plan)
+        device.waitUntilIdle()
+        #expect(device.ticksDone == 1000 && !device.isBusy)
+        #expect(try events.takeAll() == expected)
+        for number in 0..<8 { #expect(device.raisedCount(Vector(.msix, UInt32(number))) == expected[number]) }
+        #expect(pattern == .single || expected[2..<7].allSatisfy { $0 > 100 })
+    }
+
+    @Test("random draws the same lots from the same seed, and others from another")
+    func seeds() {
+        func draw(_ seed: UInt64) -> [UInt32] {
+            let plan = RaisePlan(Vector(.msix, 0), width: 64, .random, count: 100, seed: seed)
+            return (0..<100).map { plan.vectors(atTick: $0).lowerBound }
+        }
+        #expect(draw(1) == draw(1))
+        #expect(draw(1) != draw(2))
+    }
+
+    @Test("ticks are due at start + k × interval, also those that come late")
+    func schedule() throws {
+        let (device, _) = try Self.ready(4)
+        let begin = irqmux_monotonic_ns()
+        try device.start(RaisePlan(Vector(.msix, 0), width: 4, .roundRobin, count: 40, intervalNs: 100_000))
+        device.waitUntilIdle()
+        let last = (0..<4).map { device.lastRaise(Vector(.msix, $0)) }
+        for number in 0..<3 { #expect(last[number + 1].intendedNs - last[number].intendedNs == 100_000) }
+        #expect(last.allSatisfy { $0.sequence == 10 })
+        #expect(last[0].intendedNs >= begin + 36 * 100_000)
+        #expect(irqmux_monotonic_ns() >= last[3].intendedNs)
+    }
+
+    @Test("ticks that cannot be kept are raised all the same, and counted as late")
+    func late() throws {
+        let (device, events) = try Self.ready(1)
+        try device.start(RaisePlan(Vector(.msix, 0), count: 20_000, intervalNs: 1))
+        device.waitUntilIdle()
+        #expect(device.ticksDone == 20_000 && device.ticksLate > 0)
+        #expect(try events.take(0) == 20_000)
+    }
+
+    @Test("sequence number and due time of a signal are never torn")
+    func lastRaiseIsWhole() throws {
+        let (device, _) = try Self.ready(1)
+        let vector = Vector(.msix, 0)
+        // One nanosecond an interval: due time and sequence number grow in step, so their difference is constant.
+        try device.start(RaisePlan(vector, count: 200_000, intervalNs: 1))
+        var differences: Set<UInt64> = []
+        var sequences: Set<UInt64> = []
+        repeat {
+            let last = device.lastRaise(vector)
+            guard last.sequence > 0 else { continue }
+            differences.insert(last.intendedNs - last.sequence)
+            sequences.insert(last.sequence)
+        } while device.isBusy
+        #expect(differences.count == 1)
+        #expect(sequences.count > 1)
+    }
+
+    @Test("the stamp of a signal is there when its eventfd wakes somebody")
+    func stampBeforeSignal() throws {
+        let (device, events) = try Self.ready(1)
+        let vector = Vector(.msix, 0)
+        try device.start(RaisePlan(vector, count: 2000, intervalNs: 2000))
+        var taken: UInt64 = 0
+        while taken < 2000 {
+            let count = try events.take(0)
+            taken += count
+            if count > 0 { #expect(device.lastRaise(vector).sequence >= taken) }
+        }
+        device.waitUntilIdle()
+        #expect(device.lastRaise(vector).sequence == 2000)
+    }
+
+    @Test("a run is stopped in its sleep and in its storm")
+    func stop() throws {
+        let (device, _) = try Self.ready(2)
+        try device.start(RaisePlan(Vector(.msix, 0), count: 3, intervalNs: 3_600_000_000_000))
+        eventually("no first tick") { device.ticksDone == 1 }
+        device.stop()
+        #expect(!device.isBusy && device.ticksDone == 1)
+        try device.start(RaisePlan(Vector(.msix, 0), width: 2, .storm, count: 1 << 60))
+        eventually("no tick") { device.ticksDone > 0 }
+        device.stop()
+        #expect(!device.isBusy)
+    }
+
+    @Test("one run at a time")
+    func busy() throws {
+        let (device, _) = try Self.ready(1)
+        let long = RaisePlan(Vector(.msix, 0), count: 10, intervalNs: 1_000_000_000)
+        try device.start(long)
+        #expect(throws: DeviceError("start raising", errno: EBUSY)) { try device.start(long) }
+        device.stop()
+        try device.start(RaisePlan(Vector(.msix, 0), count: 1))
+        device.waitUntilIdle()
+        #expect(device.ticksDone == 1)
+    }
+
+    @Test(
+        "impossible plans are refused",
+        arguments: [
+            RaisePlan(Vector(.msix, 64), count: 1), RaisePlan(Vector(.msix, 0), width: 65, count: 1),
+            RaisePlan(Vector(.msix, 0), width: 0, count: 1), RaisePlan(Vector(.msix, .max), width: 2, count: 1),
+            RaisePlan(Vector(.msix, 0), count: .max, intervalNs: 2),
+            RaisePlan(Vector(.err, 0), width: 2, .storm, count: 1),
+        ])
+    func impossible(_ plan: RaisePlan) throws {
+        let device = try Exerciser()
+        #expect(throws: DeviceError("start raising", errno: EINVAL)) { try device.start(plan) }
+        #expect(!device.isBusy)
+    }
+
+    @Test("a device that goes while it raises ends its run")
+    func goesWhileRaising() throws {
+        let events = try EventFDs(1)
+        do {
+            let device = try Exerciser()
+            try device.assign(.msix, events.numbers)
+            try device.start(RaisePlan(Vector(.msix, 0), count: 1 << 40))
+            eventually("no tick") { device.ticksDone > 0 }
+        }
+        #expect(descriptors(toEventFDBehind: events.numbers[0]) == 1)
+    }
+
+    @Test("raises from several threads while assignments change: every signal is somewhere, and the ledger closes")
+    func concurrent() throws {
+        let (device, events) = try Self.ready(3)
+        let vector = Vector(.msix, 0)
+        let raising = Atomic<Int>(3)
+        DispatchQueue.concurrentPerform(iterations: 4) { worker in
+            if worker < 3 {
+                for _ in 0..<20_000 { device.raise(vector) }
+                raising.subtract(1, ordering: .releasing)
+            } else {
+                var turn = 0
+                while raising.load(ordering: .acquiring) > 0 {
+                    let number = turn % 4 == 3 ? -1 : events.numbers[turn % 4]
+                    #expect(device.errno(of: IRQRequest(.msix, .trigger, .eventfd([number]))) == 0)
+                    turn += 1
+                }
+            }
+        }
+        let ledger = device.ledger(vector)
+        #expect(ledger.unexplained == 0 && ledger.raised == 60_000)
+        #expect(try events.takeAll().reduce(0, +) == ledger.delivered)
+        #expect(device.raisedCount(vector) == ledger.delivered)
+    }
+}
