@@ -73,25 +73,6 @@ static inline int irqmux_kvm_open(const char *path) {
     return fd < 0 ? -errno : fd;
 }
 
-// 1 when fd is an eventfd, 0 when it is something else, -errno when that cannot be known (closed, or no /proc). Looks
-// at the name of the file and never at its contents: a probing write would signal whoever listens, a bound irqfd
-// included.
-static inline int irqmux_kvm_is_eventfd(int fd) {
-    static const char prefix[] = "/proc/self/fd/";
-    char path[sizeof prefix + 11], target[32];
-    char digits[11];
-    size_t count = 0, at = sizeof prefix - 1;
-    if (fd < 0) return -EBADF;
-    memcpy(path, prefix, at);
-    for (unsigned int rest = (unsigned int)fd; count == 0 || rest != 0; rest /= 10) digits[count++] = '0' + rest % 10;
-    while (count > 0) path[at++] = digits[--count];
-    path[at] = 0;
-    ssize_t length = readlink(path, target, sizeof target);
-    if (length < 0) return -errno;
-    static const char wanted[] = "anon_inode:[eventfd]";
-    return length == (ssize_t)(sizeof wanted - 1) && memcmp(target, wanted, sizeof wanted - 1) == 0;
-}
-
 // Whether the VM has the full in-kernel irqchip (PIC, IOAPIC and local APICs).
 static inline int irqmux_kvm_has_full_irqchip(int vm) {
 #if defined(__x86_64__)
