@@ -82,8 +82,8 @@ public struct GSIRoutes: Equatable, Sendable {
 
     /// Calls `body` with every route, in ascending order of GSI.
     public func forEach(_ body: (_ gsi: UInt32, _ route: GSIRoute) -> Void) {
-        for (gsi, slot) in slots.enumerated() {
-            if let route = slot { body(UInt32(gsi), route) }
+        for index in 0..<slots.count {
+            if let route = slots[index] { body(UInt32(index), route) }
         }
     }
 
@@ -91,11 +91,16 @@ public struct GSIRoutes: Equatable, Sendable {
     public func forEachDifference(
         from other: GSIRoutes, _ body: (_ gsi: UInt32, _ here: GSIRoute?, _ there: GSIRoute?) -> Void
     ) {
-        for gsi in 0..<max(limit, other.limit) where self[gsi] != other[gsi] { body(gsi, self[gsi], other[gsi]) }
+        for index in 0..<Int(max(limit, other.limit)) {
+            let gsi = UInt32(index)
+            if self[gsi] != other[gsi] { body(gsi, self[gsi], other[gsi]) }
+        }
     }
 
-    /// Takes the route of one GSI over from another table of the same limit.
-    mutating func copy(_ gsi: UInt32, from other: borrowing GSIRoutes) { put(other.slots[Int(gsi)], at: Int(gsi)) }
+    /// Takes over the routes of another table of the same limit, in its own memory.
+    mutating func become(_ other: borrowing GSIRoutes) {
+        for index in 0..<slots.count where slots[index] != other.slots[index] { put(other.slots[index], at: index) }
+    }
 
     /// Gives the value memory of its own now, so that the first change does not have to.
     mutating func makeUnique() { slots.reserveCapacity(Int(limit)) }

@@ -68,7 +68,7 @@ public struct GSIRouting: ~Copyable, Sendable {
     /// Forgets every change since the last commit.
     public mutating func revert() {
         guard pendingChanges > 0 else { return }
-        for gsi in 0..<wanted.limit where wanted[gsi] != live[gsi] { wanted.copy(gsi, from: live) }
+        wanted.become(live)
         pendingChanges = 0
     }
 
@@ -86,7 +86,7 @@ public struct GSIRouting: ~Copyable, Sendable {
             throw KVMError(.commitRouting, errno: -result, reason(-result, machine))
         }
         commits += 1
-        for gsi in 0..<wanted.limit where wanted[gsi] != live[gsi] { live.copy(gsi, from: wanted) }
+        live.become(wanted)
         pendingChanges = 0
         return true
     }
@@ -104,24 +104,10 @@ public struct GSIRouting: ~Copyable, Sendable {
             // SAFETY: the array is never empty, and words are aligned for both structures.
             let table = unsafe bytes.baseAddress!.assumingMemoryBound(to: kvm_irq_routing.self)
             var next: UInt32 = 0
-            func pin(_ gsi: UInt32, _ chip: UInt32, _ pin: UInt8?) {
-                guard let pin else { return }
-                // SAFETY: `next` is below the number of entries that there is room for.
-                unsafe irqmux_routing_put_pin(table, next, gsi, chip, UInt32(pin))
-                next += 1
-            }
-            wanted.forEach { gsi, route in
-                switch route {
-                case .message(let address, let data, let deviceID):
-                    let device = deviceID.map { Int64($0) } ?? -1
-                    // SAFETY: `next` is below the number of entries that there is room for.
-                    unsafe irqmux_routing_put_msi(table, next, gsi, address, data, device)
-                    next += 1
-                case .pins(let pins):
-                    pin(gsi, UInt32(irqmux_PIC_MASTER), pins.primaryPIC)
-                    pin(gsi, UInt32(irqmux_PIC_SLAVE), pins.secondaryPIC)
-                    pin(gsi, UInt32(irqmux_IOAPIC), pins.ioAPIC)
-                }
+            for gsi in 0..<Int(wanted.limit) {
+                guard let route = wanted[UInt32(gsi)] else { continue }
+                // SAFETY: `next` counts the entries so far, of which there are never more than there is room for.
+                unsafe GSIRouting.put(route, of: UInt32(gsi), into: table, at: &next)
             }
             // SAFETY: the header lies within the storage.
             unsafe table.pointee.nr = next
@@ -129,6 +115,35 @@ public struct GSIRouting: ~Copyable, Sendable {
             unsafe table.pointee.flags = 0
             // SAFETY: the request is complete and outlives the call.
             return unsafe irqmux_ioctl(machine, irqmux_KVM_SET_GSI_ROUTING, table)
+        }
+    }
+
+    /// Writes the entries of one route; the table has room for them behind entry `next`.
+    private static func put(
+        _ route: GSIRoute, of gsi: UInt32, into table: UnsafeMutablePointer<kvm_irq_routing>, at next: inout UInt32
+    ) {
+        switch route {
+        case .message(let address, let data, let deviceID):
+            let device = deviceID.map { Int64($0) } ?? -1
+            // SAFETY: the caller vouches for the room.
+            unsafe irqmux_routing_put_msi(table, next, gsi, address, data, device)
+            next += 1
+        case .pins(let pins):
+            if let pin = pins.primaryPIC {
+                // SAFETY: the caller vouches for the room.
+                unsafe irqmux_routing_put_pin(table, next, gsi, UInt32(irqmux_PIC_MASTER), UInt32(pin))
+                next += 1
+            }
+            if let pin = pins.secondaryPIC {
+                // SAFETY: the caller vouches for the room.
+                unsafe irqmux_routing_put_pin(table, next, gsi, UInt32(irqmux_PIC_SLAVE), UInt32(pin))
+                next += 1
+            }
+            if let pin = pins.ioAPIC {
+                // SAFETY: the caller vouches for the room.
+                unsafe irqmux_routing_put_pin(table, next, gsi, UInt32(irqmux_IOAPIC), UInt32(pin))
+                next += 1
+            }
         }
     }
 

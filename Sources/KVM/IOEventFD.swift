@@ -106,13 +106,13 @@ public struct DoorbellAddress: Hashable, Sendable {
         case EBADF, EINVAL: break
         default: return .plain(errno)
         }
-        if irqmux_fd_is_open(machine) != 0 { return .virtualMachineClosed }
-        if irqmux_fd_is_open(eventFD) != 0 { return .eventFDClosed }
+        if irqmux_fd_flags(machine) < 0 { return .virtualMachineClosed }
+        if irqmux_fd_flags(eventFD) < 0 { return .eventFDClosed }
         if address.match != nil, address.width == .any { return .matchNeedsWidth }
         if case .memory(let place) = address.place, place > .max - UInt64(address.width.rawValue) {
             return .addressWraps
         }
-        if irqmux_kvm_is_eventfd(eventFD) == 0 { return .notAnEventFD }
+        if isEventFD(eventFD) == false { return .notAnEventFD }
         return address.width == .any ? .unsupported : .unknown
     }
 }

@@ -37,7 +37,8 @@ public import EventRing
 
     /// Takes the irqfd away and waits until no injection of it is under way. May be called from any thread.
     ///
-    /// - Throws: `EBADF` when the machine or the eventfd has been closed. It is gone then all the same.
+    /// - Throws: `EBADF` when the machine's or the eventfd's number has been closed. The kernel takes the irqfd away
+    ///   with the last descriptor of either.
     public consuming func deassign() throws(KVMError) {
         let (machine, eventFD, gsi) = (machine, eventFD, gsi)
         discard self
@@ -63,11 +64,11 @@ public import EventRing
         case EBADF, EINVAL: break
         default: return .plain(errno)
         }
-        if irqmux_fd_is_open(machine) != 0 { return .virtualMachineClosed }
-        if irqmux_fd_is_open(eventFD) != 0 { return .eventFDClosed }
-        if irqmux_kvm_is_eventfd(eventFD) == 0 { return .notAnEventFD }
+        if irqmux_fd_flags(machine) < 0 { return .virtualMachineClosed }
+        if irqmux_fd_flags(eventFD) < 0 { return .eventFDClosed }
+        if isEventFD(eventFD) == false { return .notAnEventFD }
         guard let resampleFD else { return errno == EINVAL ? .noIRQChip : .unknown }
-        if resampleFD == eventFD || irqmux_kvm_is_eventfd(resampleFD) != 1 { return .badResampleFD }
+        if resampleFD == eventFD || isEventFD(resampleFD) != true { return .badResampleFD }
         return irqmux_kvm_has_full_irqchip(machine) == 0 ? .resampleNeedsFullIRQChip : .unsupported
     }
 }

@@ -51,6 +51,8 @@ extension KVMError {
         case gsiNotAllocated
         /// The controller has no such pin.
         case pinOutOfRange
+        /// More pins were to be reserved for the VMM's IOAPIC than KVM reserves.
+        case tooManyPins
         /// The MSI address is malformed for the x2APIC format.
         case badMessageAddress
         /// The address plus the width wraps around the address space.
@@ -93,6 +95,7 @@ extension KVMError {
             case .noGSILeft: "free GSIs of vectors that are gone, or share one GSI between vectors"
             case .gsiNotAllocated: "give back a GSI once, and only one that this allocator handed out"
             case .pinOutOfRange: "a PIC has pins 0 to 7, the IOAPIC 0 to 23"
+            case .tooManyPins: "reserve as many pins as the VMM's IOAPIC has, 24 as a rule"
             case .badMessageAddress: "with the x2APIC format the low byte of the address's upper half must be zero"
             case .addressWraps: "choose an address whose last byte is still inside the address space"
             case .matchNeedsWidth: "give a width of 1, 2, 4 or 8 bytes along with the value to match"

@@ -76,7 +76,8 @@ extension VirtualMachine {
     /// Puts interrupt controllers into the kernel. Once a machine, and before the first virtual CPU.
     ///
     /// With ``IRQChip/full`` KVM installs its default routes; with a split one the table starts empty.
-    /// - Throws: `EEXIST` when there is one already, `EINVAL` when a virtual CPU was made before it, `EBADF`.
+    /// - Throws: `EEXIST` when there is one already, `EINVAL` (full) or `EEXIST` (split) when a virtual CPU was made
+    ///   before it, `EINVAL` for more than 4096 pins, `EBADF`.
     public func createIRQChip(_ chip: IRQChip) throws(KVMError) {
         let result: Int32
         switch chip {
@@ -90,13 +91,18 @@ extension VirtualMachine {
             result = unsafe irqmux_ioctl(number, irqmux_KVM_ENABLE_CAP, &request)
         }
         guard result < 0 else { return }
-        let reason: KVMError.Reason =
-            switch -result {
-            case EEXIST: .irqChipExists
-            case EINVAL: capabilities().splitIRQChip || chip == .full ? .virtualCPUFirst : .unsupported
-            default: failure(-result)
-            }
-        throw KVMError(.createIRQChip, errno: -result, reason)
+        throw KVMError(.createIRQChip, errno: -result, whyNoIRQChip(chip, -result))
+    }
+
+    /// For a virtual CPU that came first, KVM answers EINVAL to the full irqchip and EEXIST to the split one.
+    private func whyNoIRQChip(_ chip: IRQChip, _ errno: Int32) -> KVMError.Reason {
+        switch (chip, errno) {
+        case (.full, EEXIST): return .irqChipExists
+        case (.full, EINVAL): return .virtualCPUFirst
+        case (.split, EEXIST): return (try? probeIRQChip()) == IRQChip.none ? .virtualCPUFirst : .irqChipExists
+        case (.split, EINVAL): return capabilities().splitIRQChip ? .tooManyPins : .unsupported
+        default: return failure(errno)
+        }
     }
 
     /// Finds out which irqchip the machine has, where somebody else made it. The pins of a split one cannot be asked

@@ -24,6 +24,32 @@ func expectRefusal<Result: ~Copyable>(
     }
 }
 
+/// The same for a deassign, which consumes its owner.
+func expectRefusal(
+    ofDeassigning owner: consuming IRQFD, _ errno: Int32, _ reason: KVMError.Reason,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    do {
+        try owner.deassign()
+        Issue.record("expected the deassign to be refused: \(reason)", sourceLocation: sourceLocation)
+    } catch {
+        #expect(error == KVMError(.deassignIRQFD, errno: errno, reason), sourceLocation: sourceLocation)
+    }
+}
+
+/// The same for a doorbell.
+func expectRefusal(
+    ofDeassigning owner: consuming IOEventFD, _ errno: Int32, _ reason: KVMError.Reason,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    do {
+        try owner.deassign()
+        Issue.record("expected the deassign to be refused: \(reason)", sourceLocation: sourceLocation)
+    } catch {
+        #expect(error == KVMError(.deassignIOEventFD, errno: errno, reason), sourceLocation: sourceLocation)
+    }
+}
+
 /// A number that is never open: fd numbers of closed files are reused by tests that run beside this one.
 let neverOpen: Int32 = 1 << 30
 
@@ -34,13 +60,12 @@ func withPlainFile(_ body: (Int32) throws -> Void) throws {
     try file.close()
 }
 
-/// What /proc says of an eventfd's counter, without taking it.
-func counter(of number: Int32) -> UInt64? {
-    guard let text = try? String(contentsOfFile: "/proc/self/fdinfo/\(number)", encoding: .utf8) else { return nil }
-    for line in text.split(separator: "\n") where line.hasPrefix("eventfd-count:") {
-        return line.split(separator: " ").last.flatMap { UInt64($0, radix: 16) }
-    }
-    return nil
+/// An eventfd's counter, without taking it.
+func counter(of number: Int32) throws -> UInt64 {
+    var count: UInt64 = 0
+    // SAFETY: the wrapper writes 8 bytes at most.
+    try #require(unsafe irqmux_eventfd_peek(number, &count) == 0)
+    return count
 }
 
 /// Whether the running kernel is at least `major.minor`.
@@ -61,20 +86,20 @@ struct SplitMix64: RandomNumberGenerator {
     }
 }
 
+/// Duplicates a descriptor to a number so high that tests beside this one do not get it once it is closed.
+func duplicateOutOfReach(_ number: Int32) throws -> Int32 {
+    let copy = fcntl(number, F_DUPFD_CLOEXEC, 900)
+    try #require(copy >= 0, "RLIMIT_NOFILE must exceed 900")
+    return copy
+}
+
 extension VirtualMachine {
-    /// A machine whose file descriptor was closed behind its owner's back. It has a number out of other tests' reach,
-    /// so that it is not reused.
+    /// A machine whose file descriptor was closed behind its owner's back.
     static func closed() throws -> VirtualMachine {
         let original = try VirtualMachine()
-        let number = try #require(moveOutOfReach(original.number))
+        let number = try duplicateOutOfReach(original.number)
         let machine = try VirtualMachine(owning: number)
         #expect(irqmux_close(number) == 0)
         return machine
     }
-}
-
-/// Duplicates a descriptor to a high number.
-private func moveOutOfReach(_ number: Int32) -> Int32? {
-    let copy = fcntl(number, F_DUPFD_CLOEXEC, 900)
-    return copy < 0 ? nil : copy
 }

@@ -1,10 +1,12 @@
 import Foundation
+import MicroGuest
 
-/// Whether tests that need a real /dev/kvm run here.
+/// Whether tests that need a real /dev/kvm, of an x86-64, run here.
 public enum KVMAvailability {
     /// Where it is missing, or may not be opened, such tests are skipped, loudly. In CI (`CI=true`) they are skipped
     /// only where there is truly none: one that may not be opened is then a failure.
     public static let canRun: Bool = {
+        guard MicroGuest.isSupported else { return false }
         let path = "/dev/kvm"
         let files = FileManager.default
         if ProcessInfo.processInfo.environment["CI"] == "true" { return files.fileExists(atPath: path) }
@@ -12,5 +14,5 @@ public enum KVMAvailability {
     }()
 
     /// What the skip says.
-    public static let reason = "needs /dev/kvm, and the right to open it: see irqmux doctor"
+    public static let reason = "kvm: /dev/kvm does not open, or this is no x86-64; irqmux doctor says more"
 }

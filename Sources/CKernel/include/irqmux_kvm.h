@@ -73,25 +73,6 @@ static inline int irqmux_kvm_open(const char *path) {
     return fd < 0 ? -errno : fd;
 }
 
-// 1 when fd is an eventfd, 0 when it is something else, -errno when that cannot be known (closed, or no /proc). Looks
-// at the name of the file and never at its contents: a probing write would signal whoever listens, a bound irqfd
-// included.
-static inline int irqmux_kvm_is_eventfd(int fd) {
-    static const char prefix[] = "/proc/self/fd/";
-    char path[sizeof prefix + 11], target[32];
-    char digits[11];
-    size_t count = 0, at = sizeof prefix - 1;
-    if (fd < 0) return -EBADF;
-    memcpy(path, prefix, at);
-    for (unsigned int rest = (unsigned int)fd; count == 0 || rest != 0; rest /= 10) digits[count++] = '0' + rest % 10;
-    while (count > 0) path[at++] = digits[--count];
-    path[at] = 0;
-    ssize_t length = readlink(path, target, sizeof target);
-    if (length < 0) return -errno;
-    static const char wanted[] = "anon_inode:[eventfd]";
-    return length == (ssize_t)(sizeof wanted - 1) && memcmp(target, wanted, sizeof wanted - 1) == 0;
-}
-
 // Whether the VM has the full in-kernel irqchip (PIC, IOAPIC and local APICs).
 static inline int irqmux_kvm_has_full_irqchip(int vm) {
 #if defined(__x86_64__)
@@ -151,7 +132,6 @@ static inline int irqmux_kvm_wait_for_either(int first, int second, int millisec
 
 static inline void irqmux_kvm_unmap(void *address, size_t length) { (void)munmap(address, length); }
 
-#if defined(__x86_64__)
 // The signal that ends KVM_RUN. It has no handler and is never taken: the vCPU's thread blocks it, and only inside
 // KVM_RUN it is let through, as far as making that answer EINTR (KVM_SET_SIGNAL_MASK). Whether it comes before, during
 // or between calls of KVM_RUN makes no difference, so no stop can be missed, and the process's own use of signals is
@@ -190,6 +170,7 @@ static inline void irqmux_kvm_interrupt_thread(unsigned long thread) {
 
 static inline void irqmux_kvm_join_thread(unsigned long thread) { (void)pthread_join((pthread_t)thread, NULL); }
 
+#if defined(__x86_64__)
 // Gives the vCPU the CPUID that this host supports, x2APIC included. 0 or -errno.
 static inline int irqmux_kvm_use_supported_cpuid(int kvm, int vcpu) {
     enum { capacity = 256 };
@@ -227,6 +208,24 @@ static inline int irqmux_kvm_set_apic_register(int vcpu, unsigned int offset, ui
     memcpy(state.regs + offset, &value, sizeof value);
     return ioctl(vcpu, KVM_SET_LAPIC, &state) < 0 ? -errno : 0;
 }
+
+#else
+// The small guest is x86 code; elsewhere these say so, and it is not made.
+static inline int irqmux_kvm_use_supported_cpuid(int kvm, int vcpu) {
+    (void)kvm, (void)vcpu;
+    return -ENOSYS;
+}
+
+static inline int irqmux_kvm_enter_real_mode(int vcpu, uint16_t entry, uint16_t stack, int apic) {
+    (void)vcpu, (void)entry, (void)stack, (void)apic;
+    return -ENOSYS;
+}
+
+static inline int irqmux_kvm_set_apic_register(int vcpu, unsigned int offset, uint32_t value) {
+    (void)vcpu, (void)offset, (void)value;
+    return -ENOSYS;
+}
+#endif
 
 // What KVM_RUN said, with the fields that its exit reason fills; the rest are zero.
 struct irqmux_kvm_exit {
@@ -267,6 +266,5 @@ static inline struct irqmux_kvm_exit irqmux_kvm_read_exit(const void *mapping) {
     }
     return exit;
 }
-#endif
 
 #endif
