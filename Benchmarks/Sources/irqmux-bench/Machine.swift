@@ -1,4 +1,5 @@
 internal import CEngines
+internal import EventRing
 internal import Foundation
 
 /// The machine a run was made on: two processors to pin to, the clock, and what goes on record.
@@ -28,6 +29,8 @@ struct Machine {
             // SAFETY: a static text.
             "libraries": unsafe String(cString: bench_library_versions()),
         ]
+        let ring = RingReport.probe()
+        facts["ring"] = "\(ring.tier.name)" + (ring.obstacle.map { " (better tiers: \($0))" } ?? "")
         facts["kernel"] = Self.text("/proc/sys/kernel/osrelease")
         let cpu = Self.text("/proc/cpuinfo")?.split(separator: "\n") ?? []
         facts["cpu"] = cpu.first { $0.hasPrefix("model name") }.map { Self.value($0) }
