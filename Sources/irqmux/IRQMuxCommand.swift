@@ -15,10 +15,10 @@ struct IRQMuxCommand: ParsableCommand {
 
             EXAMPLES
               irqmux doctor
-              irqmux info --device software:msix=64
+              irqmux explain msix:mask:none
             """,
         version: "irqmux 0.1.0",
-        subcommands: [Doctor.self])
+        subcommands: [Doctor.self, Explain.self])
 
     /// Parses and runs; every error ends as one line on stderr.
     static func main() {
@@ -64,7 +64,8 @@ struct IRQMuxCommand: ParsableCommand {
         while line.last == "." { line.removeLast() }
         line = line.replacing(". Please provide one of ", with: "; accepted: ")
         if line.contains("accepted:") { return line }
-        if line.hasPrefix("Unexpected argument"), !help.contains("See 'irqmux ") || help.contains("See 'irqmux --help'") {
+        if line.hasPrefix("Unexpected argument"), !help.contains("See 'irqmux ") || help.contains("See 'irqmux --help'")
+        {
             let names = configuration.subcommands.map { $0._commandName }.joined(separator: ", ")
             return "\(line); accepted: the commands \(names)"
         }

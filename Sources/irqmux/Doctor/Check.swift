@@ -37,11 +37,12 @@ struct Patient {
     let openFiles: ResourceLimit
     let lockedMemory: ResourceLimit
     let steal: StealTime?
+    let kvm: KVMFacts
 
     static func thisMachine(vectors: UInt64) -> Patient {
         Patient(
             vectors: vectors, kernel: .read(), processor: .read(), openFiles: .openFiles(),
-            lockedMemory: .lockedMemory(), steal: .read())
+            lockedMemory: .lockedMemory(), steal: .read(), kvm: .read())
     }
 }
 

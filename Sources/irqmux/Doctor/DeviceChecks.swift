@@ -3,21 +3,26 @@ internal import CKernel
 /// Where interrupts come from and where they go: KVM, VFIO, the IOMMU.
 enum DeviceChecks {
     static func kvm(_ patient: Patient) -> Check {
-        let failure = SystemFiles.tryOpening("/dev/kvm")
-        switch failure {
-        case 0: return .ok("/dev/kvm", "opens")
-        case ENOENT:
+        let name = "/dev/kvm"
+        switch patient.kvm {
+        case .open(let lacks, let routes) where lacks.isEmpty:
+            return .ok(name, "opens; irqfd, resample, ioeventfd, \(routes) routes")
+        case .open(let lacks, _):
+            return .warn(
+                name, "opens, but lacks \(lacks.joined(separator: ", ")): the path through a guest is skipped",
+                remedy: "run Linux 4.18 or later on a processor whose interrupt controller KVM emulates")
+        case .closed(ENOENT):
             let hint = patient.processor.hypervisor == nil ? "enable it in the firmware" : "have the host nest it"
             return .warn(
-                "/dev/kvm", "does not exist: the path through a guest is skipped",
+                name, "does not exist: the path through a guest is skipped",
                 remedy: "sudo modprobe kvm_intel || sudo modprobe kvm_amd; where that fails, \(hint)")
-        case EACCES:
+        case .closed(EACCES):
             return .warn(
-                "/dev/kvm", "is not for this user: the path through a guest is skipped",
+                name, "is not for this user: the path through a guest is skipped",
                 remedy: "sudo usermod -aG kvm $USER, then log in again")
-        default:
+        case .closed(let errno):
             return .warn(
-                "/dev/kvm", "does not open (\(SystemFiles.errorName(failure))): the path through a guest is skipped",
+                name, "does not open (\(SystemFiles.errorName(errno))): the path through a guest is skipped",
                 remedy: "sudo dmesg | grep -i kvm")
         }
     }

@@ -10,7 +10,7 @@ enum HgrmDocument {
         var text = "\(column("Value", 12)) \(column("Percentile", 14)) \(column("TotalCount", 10))"
         text += " \(column("1/(1-Percentile)", 14))\n\n"
         for row in rows(of: snapshot) {
-            text += "\(microseconds(Double(row.value))) \(NumberText.decimal(row.fraction, places: 12))"
+            text += "\(microseconds(row.value)) \(NumberText.decimal(row.fraction, places: 12))"
             text += " \(column("\(row.seen)", 10))"
             if row.fraction < 1 { text += " \(column(NumberText.decimal(1 / (1 - row.fraction), places: 2), 14))" }
             text += "\n"
@@ -26,7 +26,7 @@ enum HgrmDocument {
 
     private struct Row {
         /// Nanoseconds.
-        let value: UInt64
+        let value: Double
         /// 0…1.
         let fraction: Double
         /// Values at or below.
@@ -41,9 +41,8 @@ enum HgrmDocument {
         var seen: UInt64 = 0
         for (bucket, count) in snapshot.counts.enumerated() where count > 0 {
             seen += count
-            let value = Histogram.range(ofBucket: bucket).upperBound
             while seen < snapshot.total, Double(seen) / total >= level {
-                rows.append(Row(value: value, fraction: level, seen: seen))
+                rows.append(Row(value: middle(bucket), fraction: level, seen: seen))
                 // The distance to 100 % halves after every five steps.
                 var halvings = 0.0
                 var distance = 1.0
@@ -54,7 +53,7 @@ enum HgrmDocument {
                 level += distance / 2 / Double(stepsPerHalving)
             }
         }
-        rows.append(Row(value: snapshot.maximum, fraction: 1, seen: snapshot.total))
+        rows.append(Row(value: Double(snapshot.maximum), fraction: 1, seen: snapshot.total))
         return rows
     }
 
@@ -63,11 +62,16 @@ enum HgrmDocument {
         let mean = snapshot.mean
         var sum = 0.0
         for (bucket, count) in snapshot.counts.enumerated() where count > 0 {
-            let range = Histogram.range(ofBucket: bucket)
-            let middle = Double(range.lowerBound) + Double(range.upperBound - range.lowerBound) / 2
-            sum += Double(count) * (middle - mean) * (middle - mean)
+            let distance = middle(bucket) - mean
+            sum += Double(count) * distance * distance
         }
         return (sum / Double(snapshot.total)).squareRoot()
+    }
+
+    /// What stands for every value of a bucket, as in `HistogramSnapshot.percentile`: off by less than 0.8 %.
+    private static func middle(_ bucket: Int) -> Double {
+        let range = Histogram.range(ofBucket: bucket)
+        return Double(range.lowerBound + (range.upperBound - range.lowerBound) / 2)
     }
 
     private static func microseconds(_ nanoseconds: Double) -> String {
