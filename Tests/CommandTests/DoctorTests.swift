@@ -1,4 +1,5 @@
 import CKernel
+import EventRing
 import Testing
 
 @testable import irqmux
@@ -20,7 +21,7 @@ struct DoctorTests {
             processor: ProcessorFacts(
                 model: "a processor", online: CPUList(online), governor: governor, hypervisor: nil,
                 hasInvariantCounter: invariant),
-            openFiles: openFiles, lockedMemory: lockedMemory, steal: steal, kvm: kvm)
+            openFiles: openFiles, lockedMemory: lockedMemory, steal: steal, kvm: kvm, ring: .probe())
     }
 
     @Test("every line that is not as it should be says what to type, and no other does")
@@ -81,6 +82,18 @@ struct DoctorTests {
         #expect(checks[2].detail.contains("EMFILE") && checks[3].detail.contains("KVM_CAP_IRQFD"))
         let open = DeviceChecks.kvm(Self.patient())
         #expect(open.status == .ok && open.detail.contains("4096 routes"))
+    }
+
+    @Test("a tier below the best says what stood in the way, and what to type")
+    func tiers() {
+        #expect(RingChecks.check(tier: .deferred, obstacle: nil).status == .ok)
+        let forbidden = RingError("io_uring_setup", errno: EPERM, remedy: "sysctl kernel.io_uring_disabled=0")
+        let check = RingChecks.check(tier: .epoll, obstacle: forbidden)
+        #expect(check.status == .warn)
+        #expect(check.detail.hasPrefix("epoll: ") && check.detail.contains("io_uring_setup: EPERM"))
+        #expect(check.remedy == "sysctl kernel.io_uring_disabled=0")
+        let old = RingChecks.check(tier: .plain, obstacle: RingError("io_uring_setup", errno: EINVAL))
+        #expect(old.status == .warn && !old.remedy.isEmpty)
     }
 
     @Test("only a failed check makes the verdict bad")

@@ -1,3 +1,5 @@
+internal import EventRing
+
 /// One line of `irqmux doctor`.
 struct Check: Equatable {
     enum Status: String {
@@ -38,11 +40,13 @@ struct Patient {
     let lockedMemory: ResourceLimit
     let steal: StealTime?
     let kvm: KVMFacts
+    /// What a small ring, set up and taken down again, was given.
+    let ring: RingReport
 
     static func thisMachine(vectors: UInt64) -> Patient {
         Patient(
             vectors: vectors, kernel: .read(), processor: .read(), openFiles: .openFiles(),
-            lockedMemory: .lockedMemory(), steal: .read(), kvm: .read())
+            lockedMemory: .lockedMemory(), steal: .read(), kvm: .read(), ring: .probe())
     }
 }
 
@@ -52,7 +56,7 @@ struct Diagnosis {
 
     /// The checks in the order they are told: the kernel, the ring, where interrupts come from and go to, the clockwork.
     static let questions: [@Sendable (Patient) -> Check] = [
-        KernelChecks.release, KernelChecks.ioUringPolicy, KernelChecks.seccomp,
+        KernelChecks.release, RingChecks.tier, KernelChecks.ioUringPolicy, KernelChecks.seccomp,
         DeviceChecks.kvm, DeviceChecks.vfio, DeviceChecks.iommu,
         LimitChecks.openFiles, LimitChecks.lockedMemory,
         TimingChecks.clock, TimingChecks.processors, TimingChecks.governor, TimingChecks.steal,
