@@ -1,6 +1,7 @@
 /// A number as a person types it, kept exact: `12.5` is 125 with one fraction digit.
 ///
-/// Going through floating point would turn `0.3us` into 299 ns on some paths; a threshold must be the one that was typed.
+/// Floating point has no 0.3, so `0.3us` would be 300 ns or 299 by the luck of rounding; a threshold must be the one
+/// that was typed.
 struct DecimalText: Equatable {
     let digits: UInt64
     let fractionDigits: Int

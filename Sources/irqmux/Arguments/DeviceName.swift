@@ -54,7 +54,7 @@ enum DeviceName: Equatable, CustomStringConvertible {
             .unavailable, "this build drives the software device; '\(self)' is a name it knows and cannot open")
     }
 
-    /// The address with its domain, in lower case; `nil` when `text` is none. The domain may be left out, as lspci does.
+    /// The address with its domain, in lower case; `nil` when `text` is none. The domain may be left out, as in lspci.
     private static func pciAddress(_ text: String) -> String? {
         let fields = text.split(separator: ":", omittingEmptySubsequences: false)
         guard fields.count == 2 || fields.count == 3 else { return nil }

@@ -37,7 +37,7 @@ struct RateArgument: Equatable, CustomStringConvertible {
         description = text
     }
 
-    /// When event `number` is due, in nanoseconds after event 0. Computed from the number, so that rounding never adds up.
+    /// When event `number` is due, in nanoseconds after event 0. Computed from the number: rounding never adds up.
     func nanoseconds(ofEvent number: UInt64) -> UInt64 {
         UInt64((Double(number) * 1e9 / perSecond).rounded())
     }

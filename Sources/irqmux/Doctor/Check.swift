@@ -54,7 +54,7 @@ struct Patient {
 struct Diagnosis {
     let checks: [Check]
 
-    /// The checks in the order they are told: the kernel, the ring, where interrupts come from and go to, the clockwork.
+    /// The checks in the order they are told: kernel and ring, where interrupts come from and go to, the clockwork.
     static let questions: [@Sendable (Patient) -> Check] = [
         KernelChecks.release, RingChecks.tier, KernelChecks.ioUringPolicy, KernelChecks.seccomp,
         DeviceChecks.kvm, DeviceChecks.vfio, DeviceChecks.iommu,

@@ -64,6 +64,7 @@ final class Interruption: Sendable {
     }
 
     private static func wait(in context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+        // SAFETY: only compared with nil here.
         guard let context = unsafe context else { return nil }
         // SAFETY: the context is the reference that startThread retained for this thread.
         let interruption = unsafe Unmanaged<Interruption>.fromOpaque(context).takeRetainedValue()
@@ -72,7 +73,7 @@ final class Interruption: Sendable {
         // SAFETY: sigwait reads the set and writes the number of the signal.
         while unsafe sigwait(&signals, &received) != 0 {}
         interruption.request()
-        // From here on the signals have their ordinary effect again: this thread takes the next one and ends the process.
+        // From here on the signals have their ordinary effect: this thread takes the next one and ends the process.
         // SAFETY: the mask is read during the call only.
         _ = unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
         while true { pause() }

@@ -26,8 +26,8 @@ struct ResourceLimit: Equatable {
     static func text(_ amount: UInt64?) -> String { amount.map { "\($0)" } ?? "unlimited" }
 }
 
-/// How many file descriptors a number of vectors takes, in one place: doctor says it, and every command checks it before
-/// the first eventfd is made.
+/// How many file descriptors a number of vectors takes, in one place: doctor says it, and every command checks it
+/// before the first eventfd is made.
 enum DescriptorBudget {
     /// A vector that can go to a guest has two eventfds, one the guest's and one ours, since a bound irqfd cannot be
     /// listened to.

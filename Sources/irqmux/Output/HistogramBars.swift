@@ -33,7 +33,7 @@ enum HistogramBars {
     /// The row of a value is its number of significant bits.
     private static func row(of value: UInt64) -> Int { 64 - value.leadingZeroBitCount }
 
-    /// The lower end of a row, in binary thousands as the rows themselves are: `512ns`, `1us`, `2us` for 2^9, 2^10, 2^11.
+    /// The lower end of a row: `512ns`, `1.02us`, `2.05us` for 2^9, 2^10, 2^11.
     private static func bound(_ row: Int) -> String {
         row == 0 ? "0" : NumberText.duration(Double(UInt64(1) << UInt64(row - 1))).filter { $0 != " " }
     }
