@@ -67,6 +67,8 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case noGuestRoute
     /// The device was reset or closed while signals were held.
     case deviceGone
+    /// The device let its INTx line go before anybody was told of it.
+    case withdrawn
 
     /// One sentence for reports.
     public var text: StaticString {
@@ -76,6 +78,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
         case .routeRemoved: "the route was removed together with what it held"
         case .noGuestRoute: "the guest had no route for the GSI"
         case .deviceGone: "the device was reset or closed"
+        case .withdrawn: "the device withdrew it before anybody was told"
         }
     }
 }
@@ -87,6 +90,7 @@ public struct Drops: Equatable, Sendable {
     private var routeRemoved: UInt64 = 0
     private var noGuestRoute: UInt64 = 0
     private var deviceGone: UInt64 = 0
+    private var withdrawn: UInt64 = 0
 
     /// No drops at all.
     public init() {}
@@ -100,6 +104,7 @@ public struct Drops: Equatable, Sendable {
             case .routeRemoved: routeRemoved
             case .noGuestRoute: noGuestRoute
             case .deviceGone: deviceGone
+            case .withdrawn: withdrawn
             }
         }
         set {
@@ -109,12 +114,15 @@ public struct Drops: Equatable, Sendable {
             case .routeRemoved: routeRemoved = newValue
             case .noGuestRoute: noGuestRoute = newValue
             case .deviceGone: deviceGone = newValue
+            case .withdrawn: withdrawn = newValue
             }
         }
     }
 
     /// How many were given up in all.
-    public var total: UInt64 { unassigned &+ disabled &+ routeRemoved &+ noGuestRoute &+ deviceGone }
+    public var total: UInt64 {
+        unassigned &+ disabled &+ routeRemoved &+ noGuestRoute &+ deviceGone &+ withdrawn
+    }
 
     /// Adds another account of drops, reason by reason.
     public mutating func merge(_ other: Drops) {
@@ -123,5 +131,6 @@ public struct Drops: Equatable, Sendable {
         routeRemoved &+= other.routeRemoved
         noGuestRoute &+= other.noGuestRoute
         deviceGone &+= other.deviceGone
+        withdrawn &+= other.withdrawn
     }
 }

@@ -38,11 +38,13 @@ struct LedgerTests {
     @Test("merging adds every field, so the sum closes when both do")
     func merge() {
         var left = Ledger(raised: 9, delivered: 2, coalesced: 3, pending: 4)
-        var right = Ledger(raised: 30, delivered: 10, coalesced: 5)
+        let reasons = UInt64(DropReason.allCases.count)
+        let dropped = reasons * (reasons + 1) / 2
+        var right = Ledger(raised: 15 + dropped, delivered: 10, coalesced: 5)
         for (offset, reason) in DropReason.allCases.enumerated() { right.drops[reason] = UInt64(offset + 1) }
         left.merge(right)
-        #expect(left.raised == 39 && left.delivered == 12 && left.coalesced == 8 && left.pending == 4)
-        #expect(left.dropped == 15)
+        #expect(left.raised == 24 + dropped && left.delivered == 12 && left.coalesced == 8 && left.pending == 4)
+        #expect(left.dropped == dropped)
         #expect(left.unexplained == 0)
     }
 }

@@ -1,0 +1,66 @@
+internal import CKernel
+internal import Glibc
+internal import InterruptModel
+
+/// How the device knows an eventfd: by a descriptor of its own, so that the owner may close his.
+///
+/// The identity packs that descriptor with whether it may block: a blocking eventfd whose counter is full would stall
+/// the device, so such a one is polled before it is written.
+struct HeldEventFD {
+    let descriptor: Int32
+    let mayBlock: Bool
+
+    init(_ eventFD: AssignedEventFD) {
+        descriptor = Int32(truncatingIfNeeded: eventFD.identity)
+        mayBlock = eventFD.identity >> 32 != 0
+    }
+
+    /// Looks at a descriptor of a request: takes a duplicate and says what it is, without touching its counter.
+    ///
+    /// - Parameter shortage: Set to the errno when no duplicate can be had although the descriptor is open.
+    static func lookUp(_ number: Int32, shortage: inout Int32) -> EventFDLookup {
+        let copy = irqmux_duplicate(number)
+        guard copy >= 0 else {
+            if copy != -EBADF { shortage = -copy }
+            return .notOpen
+        }
+        let blocks = fcntl(copy, F_GETFL) & O_NONBLOCK == 0
+        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? 1 << 32 : 0)
+        return isEventFD(copy) ? .eventFD(identity: identity) : .otherFile(identity: identity)
+    }
+
+    /// The kernel names the kind of an anonymous file in /proc; asking for it neither reads nor writes the counter.
+    private static func isEventFD(_ descriptor: Int32) -> Bool {
+        let expected: StaticString = "anon_inode:[eventfd]"
+        // SAFETY: the buffer is used inside the closure only.
+        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+            // SAFETY: readlink writes at most 64 bytes, the capacity of the buffer.
+            let length = unsafe readlink("/proc/self/fd/\(descriptor)", buffer.baseAddress!, 64)
+            guard length >= 0 else { return refusesShortReads(descriptor) }
+            guard length == expected.utf8CodeUnitCount else { return false }
+            // SAFETY: both have length bytes, by the comparison above.
+            return unsafe memcmp(buffer.baseAddress!, expected.utf8Start, length) == 0
+        }
+    }
+
+    /// Without /proc: an eventfd answers EINVAL to a read of no bytes, where files, pipes and sockets answer 0.
+    private static func refusesShortReads(_ descriptor: Int32) -> Bool {
+        var nothing: UInt8 = 0
+        // SAFETY: zero bytes are read, so the address is not written through.
+        return unsafe read(descriptor, &nothing, 0) < 0 && errno == EINVAL
+    }
+
+    /// Signals once. A full counter counts as signalled: whoever listens has a signal waiting already.
+    func signal() {
+        if mayBlock, !isWritable { return }
+        _ = irqmux_eventfd_signal(descriptor, 1)
+    }
+
+    private var isWritable: Bool {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        // SAFETY: one entry, alive for the call.
+        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLOUT) != 0
+    }
+
+    func close() { _ = irqmux_close(descriptor) }
+}
