@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The command's own documentation: manual pages into docs/man, shell completions into docs/completions.
-# Both are generated from the command line itself; a test compares them with the binary.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# The command's own documentation, generated from the command line itself: command-docs.sh [CONFIGURATION].
+# Manual pages go into docs/man, shell completions into docs/completions; tests compare both with the binary.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+need_swift
 
 configuration=${1:-debug}
 swift build --configuration "$configuration" --product irqmux >&2

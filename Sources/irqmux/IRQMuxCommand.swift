@@ -15,10 +15,11 @@ struct IRQMuxCommand: ParsableCommand {
 
             EXAMPLES
               irqmux doctor
+              irqmux info --device software:msix=64
               irqmux explain msix:mask:none
             """,
         version: "irqmux 0.1.0",
-        subcommands: [Doctor.self, Explain.self])
+        subcommands: [Doctor.self, Info.self, Explain.self])
 
     /// Parses and runs; every error ends as one line on stderr.
     static func main() {
@@ -32,7 +33,7 @@ struct IRQMuxCommand: ParsableCommand {
 
     /// Says what went wrong, or prints the help that was asked for; returns the status to end with.
     private static func report(_ error: any Error) -> Int32 {
-        if let failure = error as? CommandFailure {
+        if let failure = CommandFailure(error) {
             Diagnostics.error(failure.description)
             return failure.status.rawValue
         }

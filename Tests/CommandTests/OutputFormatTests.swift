@@ -1,5 +1,7 @@
 import EventRing
 import Foundation
+import Glibc
+import InterruptModel
 import Testing
 
 @testable import irqmux
@@ -154,6 +156,15 @@ struct OutputFormatTests {
                 "a,""b""",0,,,,,,,
 
                 """#)
+    }
+
+    @Test("an error of any room is told as operation, errno and remedy")
+    func failures() {
+        let device = CommandFailure(DeviceError("SET_IRQS", errno: ENOSPC, remedy: "use fewer vectors"))
+        #expect(device?.description == "SET_IRQS: ENOSPC: use fewer vectors" && device?.status == .failure)
+        #expect(CommandFailure(DeviceError("SET_IRQS", errno: EINVAL))?.description == "SET_IRQS: EINVAL")
+        #expect(CommandFailure(RingError("eventfd", errno: EMFILE))?.description == "eventfd: EMFILE")
+        #expect(CommandFailure(UsageError("x")) == nil)
     }
 
     @Test("a diagnostic stays one line whatever was typed")

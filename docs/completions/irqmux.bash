@@ -173,13 +173,13 @@ _irqmux() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    doctor|explain|help)
+    doctor|info|explain|help)
         # Offer subcommand argument completions
         "_irqmux_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'doctor explain help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'doctor info explain help' -- "${cur}"))
         ;;
     esac
 }
@@ -194,6 +194,25 @@ _irqmux_doctor() {
     # Offer option value completions
     case "${prev}" in
     '--vectors')
+        return
+        ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    esac
+}
+
+_irqmux_info() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--device --format)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--device')
         return
         ;;
     '--format')

@@ -30,14 +30,10 @@ struct RequestArgument: Equatable {
     }
 
     private static func index(_ name: Substring) throws(UsageError) -> IRQIndex {
-        switch name {
-        case "intx": .intx
-        case "msi": .msi
-        case "msix": .msix
-        case "err": .err
-        case "req": .req
-        default: throw UsageError("no such index '\(name)'; accepted: \(accepted)")
+        guard let index = IRQIndex.allCases.first(where: { $0.name == name }) else {
+            throw UsageError("no such index '\(name)'; accepted: \(accepted)")
         }
+        return index
     }
 
     private static func action(_ name: Substring) throws(UsageError) -> IRQRequest.Action {

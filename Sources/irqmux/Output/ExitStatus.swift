@@ -1,3 +1,7 @@
+internal import EventRing
+internal import InterruptModel
+internal import KVM
+
 /// What the process says on its way out. Scripts read it: the numbers never change (README, "Exit codes").
 enum ExitStatus: Int32 {
     /// Everything asked for was done and held.
@@ -22,5 +26,21 @@ struct CommandFailure: Error, Equatable, CustomStringConvertible {
     init(_ status: ExitStatus, _ description: String) {
         self.status = status
         self.description = description
+    }
+}
+
+extension CommandFailure {
+    /// The line and the status for an error of any room: operation, errno and remedy.
+    init?(_ error: any Error) {
+        switch error {
+        case let failure as CommandFailure: self = failure
+        case let error as RingError: self.init(.failure, error.description)
+        case let error as KVMError: self.init(.failure, error.description)
+        case let error as DeviceError:
+            let head = "\(error.operation): \(SystemFiles.errorName(error.errno))"
+            let remedy = "\(error.remedy)"
+            self.init(.failure, remedy.isEmpty ? head : "\(head): \(remedy)")
+        default: return nil
+        }
     }
 }
