@@ -11,7 +11,7 @@ struct DoctorTests {
         clockSource: String? = "tsc", online: [Int] = [0, 1], governor: String? = nil, invariant: Bool = true,
         openFiles: ResourceLimit = ResourceLimit(soft: 1024, hard: 524_288),
         lockedMemory: ResourceLimit = ResourceLimit(soft: 8 << 20, hard: nil), steal: StealTime? = nil,
-        kvm: KVMFacts = .open(lacks: [], routes: 4096)
+        kvm: KVMFacts = .open(lacks: [], routes: 4096), tier: RingTier = .deferred, obstacle: RingError? = nil
     ) -> Patient {
         Patient(
             vectors: vectors,
@@ -21,7 +21,7 @@ struct DoctorTests {
             processor: ProcessorFacts(
                 model: "a processor", online: CPUList(online), governor: governor, hypervisor: nil,
                 hasInvariantCounter: invariant),
-            openFiles: openFiles, lockedMemory: lockedMemory, steal: steal, kvm: kvm, ring: .probe())
+            openFiles: openFiles, lockedMemory: lockedMemory, steal: steal, kvm: kvm, tier: tier, obstacle: obstacle)
     }
 
     @Test("every line that is not as it should be says what to type, and no other does")
@@ -30,7 +30,7 @@ struct DoctorTests {
             vectors: 2048, kernel: (5, 4), ioUringDisabled: 2, seccomp: 2, clockSource: "hpet", online: [0],
             governor: "powersave", invariant: false, openFiles: ResourceLimit(soft: 100, hard: 100),
             lockedMemory: ResourceLimit(soft: 65536, hard: 65536), steal: StealTime(stolenTicks: 5, totalTicks: 100),
-            kvm: .closed(ENOENT))
+            kvm: .closed(ENOENT), tier: .epoll)
         for patient in [Self.patient(), poor] {
             for check in Diagnosis(of: patient).checks {
                 #expect(check.remedy.isEmpty == (check.status == .ok), "\(check)")
@@ -57,10 +57,16 @@ struct DoctorTests {
         #expect(KernelChecks.ioUringPolicy(Self.patient()).status == .ok)
         #expect(KernelChecks.ioUringPolicy(Self.patient(ioUringDisabled: nil)).status == .ok)
         for value in [1, 2] {
-            let check = KernelChecks.ioUringPolicy(Self.patient(ioUringDisabled: value))
+            let check = KernelChecks.ioUringPolicy(Self.patient(ioUringDisabled: value, tier: .epoll))
             #expect(check.status == .warn && check.remedy == "sudo sysctl kernel.io_uring_disabled=0")
         }
-        #expect(KernelChecks.seccomp(Self.patient(seccomp: 2)).status == .warn)
+        #expect(KernelChecks.seccomp(Self.patient(seccomp: 2, tier: .epoll)).status == .warn)
+    }
+
+    @Test("a restriction that lets this process through is not complained of")
+    func harmlessRestrictions() {
+        #expect(KernelChecks.ioUringPolicy(Self.patient(ioUringDisabled: 1)).status == .ok)
+        #expect(KernelChecks.seccomp(Self.patient(seccomp: 2)).status == .ok)
     }
 
     @Test("the kernel's age decides what is lost")
@@ -86,13 +92,14 @@ struct DoctorTests {
 
     @Test("a tier below the best says what stood in the way, and what to type")
     func tiers() {
-        #expect(RingChecks.check(tier: .deferred, obstacle: nil).status == .ok)
+        #expect(RingChecks.tier(Self.patient()).status == .ok)
         let forbidden = RingError("io_uring_setup", errno: EPERM, remedy: "sysctl kernel.io_uring_disabled=0")
-        let check = RingChecks.check(tier: .epoll, obstacle: forbidden)
+        let check = RingChecks.tier(Self.patient(tier: .epoll, obstacle: forbidden))
         #expect(check.status == .warn)
         #expect(check.detail.hasPrefix("epoll: ") && check.detail.contains("io_uring_setup: EPERM"))
         #expect(check.remedy == "sysctl kernel.io_uring_disabled=0")
-        let old = RingChecks.check(tier: .plain, obstacle: RingError("io_uring_setup", errno: EINVAL))
+        let old = RingChecks.tier(
+            Self.patient(tier: .plain, obstacle: RingError("io_uring_setup", errno: EINVAL)))
         #expect(old.status == .warn && !old.remedy.isEmpty)
     }
 

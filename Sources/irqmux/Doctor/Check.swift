@@ -40,13 +40,17 @@ struct Patient {
     let lockedMemory: ResourceLimit
     let steal: StealTime?
     let kvm: KVMFacts
-    /// What a small ring, set up and taken down again, was given.
-    let ring: RingReport
+    /// The tier that a small ring, set up and taken down again, was given.
+    let tier: RingTier
+    /// What stood in the way of a better one.
+    let obstacle: RingError?
 
     static func thisMachine(vectors: UInt64) -> Patient {
-        Patient(
+        let ring = RingReport.probe()
+        return Patient(
             vectors: vectors, kernel: .read(), processor: .read(), openFiles: .openFiles(),
-            lockedMemory: .lockedMemory(), steal: .read(), kvm: .read(), ring: .probe())
+            lockedMemory: .lockedMemory(), steal: .read(), kvm: .read(), tier: ring.tier,
+            obstacle: ring.obstacle)
     }
 }
 

@@ -1,3 +1,5 @@
+internal import EventRing
+
 /// The kernel, and whether it lets this process use io_uring.
 enum KernelChecks {
     static func release(_ patient: Patient) -> Check {
@@ -19,6 +21,8 @@ enum KernelChecks {
         switch patient.kernel.ioUringDisabled {
         case nil: return .ok(name, "kernel.io_uring_disabled does not exist here (it came with 6.6)")
         case 0: return .ok(name, "kernel.io_uring_disabled=0, every process may")
+        case 1 where patient.tier != .epoll:
+            return .ok(name, "kernel.io_uring_disabled=1, and this process may")
         case 1:
             return .warn(
                 name, "kernel.io_uring_disabled=1: only kernel.io_uring_group and CAP_SYS_ADMIN may, others get epoll",
@@ -34,6 +38,7 @@ enum KernelChecks {
         switch patient.kernel.seccompMode {
         case nil: .ok("seccomp", "this kernel has none")
         case 0: .ok("seccomp", "no filter on this process")
+        case _ where patient.tier != .epoll: .ok("seccomp", "a filter is in force and lets io_uring through")
         default:
             .warn(
                 "seccomp", "a filter is in force; container filters often forbid io_uring",

@@ -3,14 +3,10 @@ internal import EventRing
 /// The ring tier in force, and what blocks a better one.
 enum RingChecks {
     static func tier(_ patient: Patient) -> Check {
-        check(tier: patient.ring.tier, obstacle: patient.ring.obstacle)
-    }
-
-    static func check(tier: RingTier, obstacle: RingError?) -> Check {
         let name = "io_uring tier"
-        let detail = "\(tier.name): \(meaning(tier))"
-        guard tier != .deferred else { return .ok(name, detail) }
-        guard let obstacle else { return .warn(name, detail, remedy: "run Linux 6.1 or later") }
+        let detail = "\(patient.tier.name): \(meaning(patient.tier))"
+        guard patient.tier != .deferred else { return .ok(name, detail) }
+        guard let obstacle = patient.obstacle else { return .warn(name, detail, remedy: "run Linux 6.1 or later") }
         let errno = SystemFiles.errorName(obstacle.errno)
         let remedy = "\(obstacle.remedy)"
         return .warn(
