@@ -31,7 +31,8 @@ bench: packages bench-packages ## ours against C, libuv, libevent, libdispatch i
 lint: ## format and style
 	@Scripts/lint.sh
 
-docs: packages ## the Swift API's reference, in .build/docs
+docs: packages ## manual and completions in docs, the Swift API's reference in .build/docs
+	@Scripts/command-docs.sh
 	@Scripts/docs.sh
 
 install: packages ## the command, its manual page and completions, into PREFIX (default /usr/local)

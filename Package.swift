@@ -84,7 +84,7 @@ if embedded {
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests("IRQMuxTests", ["IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", []),
+        tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
         tests("HouseTests", []),
     ]
 }

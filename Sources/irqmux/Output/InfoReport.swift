@@ -1,0 +1,99 @@
+internal import CKernel
+internal import Exerciser
+internal import InterruptModel
+
+/// What a device is and which interrupts it has: `irqmux.info/1`.
+struct InfoReport {
+    struct Index {
+        let index: IRQIndex
+        let info: IRQInfo
+    }
+
+    let device: DeviceName
+    /// What the device calls itself: key and value.
+    let identity: [(key: String, value: String)]
+    let indexes: [Index]
+
+    /// Asks the software device, whose identity stands in its registers (docs/exerciser.md).
+    init(name: DeviceName, exerciser: Exerciser) throws(DeviceError) {
+        let magic = try exerciser.readRegion(0, offset: 0x000, count: 4)
+        let version = try exerciser.readRegion(0, offset: 0x004, count: 4)
+        let letters = (0..<4).map { UInt8(truncatingIfNeeded: magic >> (8 * $0)) }
+        device = name
+        identity = [
+            ("kind", "software"), ("model", "Exerciser"), ("magic", String(decoding: letters, as: UTF8.self)),
+            ("register_map", "\(version)"),
+        ]
+        indexes = try Self.indexes(of: exerciser)
+    }
+
+    /// What any device says of its indexes. One that it does not know has no vectors.
+    private static func indexes(of device: borrowing some InterruptDevice & ~Copyable) throws(DeviceError) -> [Index] {
+        var indexes: [Index] = []
+        for index in IRQIndex.allCases {
+            do throws(DeviceError) {
+                indexes.append(Index(index: index, info: try device.interruptInfo(index)))
+            } catch {
+                guard error.errno == EINVAL else { throw error }
+                indexes.append(Index(index: index, info: IRQInfo(count: 0)))
+            }
+        }
+        return indexes
+    }
+
+    func text(terminal: Terminal) -> String {
+        let named = identity.map { "\($0.key.replacing("_", with: " ")) \($0.value)" }
+        var text = "\(device)\n\(named.joined(separator: ", "))\n\n"
+        let head = ["index", "vectors", "eventfd", "maskable", "automasked", "noresize"]
+        let rows = indexes.map { row in
+            [row.index.label, "\(row.info.count)"] + Self.flags(row.info).map { $0.1 ? "yes" : "-" }
+        }
+        for (number, cells) in ([head] + rows).enumerated() {
+            let padded = cells.enumerated().map { column, cell in
+                column == 0 ? NumberText.left(cell, 5) : NumberText.right(cell, head[column].count)
+            }
+            let line = padded.joined(separator: "  ")
+            text += (number == 0 ? terminal.paint(line, .dim) : line) + "\n"
+        }
+        return text
+    }
+
+    var json: JSON {
+        .object([
+            ("schema", .string("irqmux.info/1")),
+            ("device", .string(device.description)),
+            ("identity", .object(identity.map { ($0.key, .string($0.value)) })),
+            (
+                "indexes",
+                .array(
+                    indexes.map { row in
+                        .object(
+                            [
+                                ("index", .string(row.index.name)), ("number", .integer(UInt64(row.index.rawValue))),
+                                ("count", .integer(UInt64(row.info.count))),
+                            ] + Self.flags(row.info).map { ($0.0, JSON.boolean($0.1)) })
+                    })
+            ),
+        ])
+    }
+
+    private static func flags(_ info: IRQInfo) -> [(String, Bool)] {
+        [
+            ("eventfd", info.eventfd), ("maskable", info.maskable), ("automasked", info.automasked),
+            ("noresize", info.noResize),
+        ]
+    }
+}
+
+extension IRQIndex {
+    /// The index as it is typed and as reports key it: `intx`, `msi`, `msix`, `err`, `req`.
+    var name: String {
+        switch self {
+        case .intx: "intx"
+        case .msi: "msi"
+        case .msix: "msix"
+        case .err: "err"
+        case .req: "req"
+        }
+    }
+}

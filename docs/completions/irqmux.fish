@@ -1,0 +1,106 @@
+function __irqmux_should_offer_completions_for_flags_or_options -a expected_commands
+    set -l non_repeating_flags_or_options $argv[2..]
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __irqmux_parse_tokens
+    test "$commands" = "$expected_commands"; and return $non_repeating_flags_or_options_absent
+end
+
+function __irqmux_should_offer_completions_for_positional -a expected_commands positional_index_comparison expected_positional_index
+    set -l non_repeating_flags_or_options
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __irqmux_parse_tokens
+    test "$commands" = "$expected_commands" -a \( "$positional_index" "$positional_index_comparison" "$expected_positional_index" \)
+end
+
+function __irqmux_parse_tokens -S
+    set -l unparsed_tokens (__irqmux_tokens -pc)
+    switch $unparsed_tokens[1]
+    case 'irqmux'
+        __irqmux_parse_subcommand 0 'version' 'h/help'
+        switch $unparsed_tokens[1]
+        case 'doctor'
+            __irqmux_parse_subcommand 0 'vectors=' 'format=' 'version' 'h/help'
+        case 'info'
+            __irqmux_parse_subcommand 0 'device=' 'format=' 'version' 'h/help'
+        case 'explain'
+            __irqmux_parse_subcommand -r 1 'device=' 'dialect=' 'host-vectors=' 'format=' 'version' 'h/help'
+        case 'help'
+            __irqmux_parse_subcommand -r 1 'version'
+        end
+    end
+end
+
+function __irqmux_tokens
+    if test (string split -m 1 -f 1 -- . "$FISH_VERSION") -gt 3
+        commandline --tokens-raw $argv
+    else
+        commandline -o $argv
+    end
+end
+
+function __irqmux_parse_subcommand -S -a positional_count
+    argparse -s r -- $argv
+    set -l option_specs $argv[2..]
+    set -l is_repeating_positional $_flag_r
+    set -el _flag_r
+    set -a commands $unparsed_tokens[1]
+    set positional_index 0
+    while true
+        set -e unparsed_tokens[1]
+        argparse -sn "$commands" $option_specs -- $unparsed_tokens 2> /dev/null
+        set unparsed_tokens $argv
+        set positional_index (math $positional_index + 1)
+        for non_repeating_flag_or_option in $non_repeating_flags_or_options
+            if set -ql "_flag_$(string replace -a - _ -- $non_repeating_flag_or_option)"
+                set non_repeating_flags_or_options_absent 1
+                break
+            end
+        end
+        test (count $unparsed_tokens) -eq 0 -o \( -z "$is_repeating_positional" -a "$positional_index" -gt "$positional_count" \) && break
+    end
+end
+
+function __irqmux_complete_directories
+    set -l token (commandline -t)
+    string match -- '*/' $token
+    set -l subdirs $token*/
+    printf %s\n $subdirs
+end
+
+function __irqmux_custom_completion
+    set -x SAP_SHELL fish
+    set -x SAP_SHELL_VERSION $FISH_VERSION
+    set -l tokens (__irqmux_tokens -p)
+    if test -z "$(__irqmux_tokens -t)"
+        set -l index (count (__irqmux_tokens -pc))
+        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    end
+    command $tokens[1] $argv $tokens
+end
+
+complete -c 'irqmux' -f
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux" version' -l 'version' -d 'Show the version.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'doctor' -d 'Tell what this machine can do, and what to type to mend the rest.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'info' -d 'Tell what a device is and which interrupts it has.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'explain' -d 'Tell what VFIO_DEVICE_SET_IRQS requests would do, and why.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'help' -d 'Show subcommand help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux doctor" vectors' -l 'vectors' -d 'How many vectors are wanted; the limits are checked against them.' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux doctor" format' -l 'format' -d 'The form of the report.' -rfka 'text json'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux doctor" version' -l 'version' -d 'Show the version.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux doctor" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1 (default: software).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" format' -l 'format' -d 'The form of the report.' -rfka 'text json'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" version' -l 'version' -d 'Show the version.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" device' -l 'device' -d 'The software device\'s layout, as in software:msix=64,msi=32,intx=1.' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" dialect' -l 'dialect' -d 'Whose rules are followed: linux, linux-6.1 and later, or libvfio-user (default: linux).' -rfka 'linux linux-6.1 linux-6.12 libvfio-user'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" host-vectors' -l 'host-vectors' -d 'How many MSI or MSI-X vectors the host has left for the device (default: 2048).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" format' -l 'format' -d 'The form of the report.' -rfka 'text json'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" version' -l 'version' -d 'Show the version.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux help" version' -l 'version' -d 'Show the version.'
