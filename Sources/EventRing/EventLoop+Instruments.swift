@@ -1,8 +1,8 @@
 internal import Synchronization
 
-// Measuring without being felt. A stamp costs 10 ns on a virtual machine, a quick event 55: so in a batch of quick events
-// every eighth is stamped, and its neighbours share the stamp. As soon as events take longer than 100 ns each, every
-// one is stamped, so a stamp is never staler than about a microsecond of quick work.
+// Measuring without being felt. A stamp costs 10 ns on a virtual machine, a quick event 55: so in a batch of quick
+// events every eighth is stamped, and its neighbours share the stamp. As soon as events take longer than 100 ns each,
+// every one is stamped, so a stamp is never staler than about a microsecond of quick work.
 extension EventLoop {
     private static var longestGroup: UInt32 { 8 }
     private static var quick: UInt64 { 100 }

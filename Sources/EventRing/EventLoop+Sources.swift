@@ -1,12 +1,13 @@
 internal import CKernel
 
-// Adding, removing, arming and disarming: bookkeeping only. Requests to the kernel are collected in the work list and go
-// out together with the next wait, so that a change of 2048 sources costs a handful of system calls.
+// Adding, removing, arming and disarming: bookkeeping only. Requests to the kernel are collected in the work list and
+// go out together with the next wait, so that a change of 2048 sources costs a handful of system calls.
 extension EventLoop {
     /// Adds an eventfd and arms it.
     ///
-    /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the descriptor
-    /// does not end the source: remove it first. With `edge`, a counter that is not zero is reported at once.
+    /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
+    /// descriptor does not end the source: remove it first. With `edge`, a counter that is not zero is reported at
+    /// once.
     ///
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
