@@ -13,11 +13,16 @@ extension EventLoop {
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
     ///   - tag: Comes back with each event.
     /// - Throws: `ENOSPC` when the table is full; `EBADF`.
-    public mutating func add(_ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge) throws(RingError) -> SourceID {
+    public mutating func add(
+        _ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge
+    ) throws(RingError) -> SourceID {
         let flags = irqmux_fd_flags(descriptor)
-        guard flags >= 0 else { throw RingError("adding a source", errno: -flags, remedy: "the descriptor is not open") }
+        guard flags >= 0 else {
+            throw RingError("adding a source", errno: -flags, remedy: "the descriptor is not open")
+        }
         guard firstFree != .max else {
-            throw RingError("adding a source", errno: ENOSPC, remedy: "make the loop with a greater LoopOptions.capacity")
+            throw RingError(
+                "adding a source", errno: ENOSPC, remedy: "make the loop with a greater LoopOptions.capacity")
         }
         let index = firstFree
         firstFree = sources[index].link

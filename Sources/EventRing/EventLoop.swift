@@ -74,8 +74,7 @@ public struct EventLoop: ~Copyable {
     /// Makes a loop with everything it will ever need.
     ///
     /// - Throws: `EINVAL` for options out of range; `EMFILE`, `ENFILE`, `ENOMEM`. That io_uring is missing or forbidden
-    /// is
-    ///   no error: the loop then uses epoll, and `report` says so.
+    ///   is no error: the loop then uses epoll, and `report` says so.
     public init(_ options: LoopOptions = LoopOptions()) throws(RingError) {
         guard 1...32768 ~= options.capacity, 0...65536 ~= options.timers, 0...65536 ~= options.completions else {
             throw RingError(
@@ -95,6 +94,7 @@ public struct EventLoop: ~Copyable {
         self.backend = backend
         self.options = options
         self.control = control
+        // SAFETY: the loop keeps `control`, which owns the histogram, and alone writes to it.
         unsafe delays = HistogramWriter(control.delays)
         wakeUpBuffer = Slab(count: 1, initial: 0)
         sources = Slab(count: options.capacity, initial: Source())

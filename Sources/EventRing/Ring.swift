@@ -199,7 +199,7 @@ extension Ring {
     private static func remedy(for errno: Int32, tier: RingTier) -> StaticString {
         switch errno {
         case EPERM:
-            "io_uring is forbidden here: sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the seccomp profile"
+            "io_uring is forbidden: sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the seccomp profile"
         case ENOSYS: "io_uring is missing here: Linux 5.13 or later, or allow io_uring_setup in the seccomp profile"
         case ENOMEM: "raise RLIMIT_MEMLOCK (ulimit -l): before Linux 5.12 a ring counts against it"
         case EMFILE, ENFILE: "raise RLIMIT_NOFILE (ulimit -n)"
