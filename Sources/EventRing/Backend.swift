@@ -71,8 +71,8 @@ enum Backend: ~Copyable {
             return true
         case .ring(let ring):
             if sources[index].delivery == .edge {
+                // SAFETY: `entry` is a free place of the submission queue.
                 return unsafe ring.submit { entry in
-                    // SAFETY: `entry` is a free place of the submission queue.
                     unsafe io_uring_prep_poll_multishot(entry, descriptor, EPOLLIN.rawValue)
                     unsafe io_uring_sqe_set_data64(entry, token)
                 }
@@ -92,8 +92,8 @@ enum Backend: ~Copyable {
             if tier.disarm(index) { tier.complete(Completion(userData: target, result: -ECANCELED, flags: 0)) }
             return true
         case .ring(let ring):
+            // SAFETY: `entry` is a free place of the submission queue.
             return unsafe ring.submit { entry in
-                // SAFETY: `entry` is a free place of the submission queue.
                 unsafe io_uring_prep_cancel64(entry, target, 0)
                 unsafe io_uring_sqe_set_data64(entry, token)
             }

@@ -60,8 +60,8 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
             throw RingError("a command to the loop", errno: EDEADLK, remedy: "use the loop that the handler was given")
         }
         guard serving != 0 else { throw Self.notRunning }
-        nonisolated(unsafe) var value: Value?
         // SAFETY: written by the owner's thread before it reports the command as done, and by nobody afterwards.
+        nonisolated(unsafe) var value: Value?
         let command = Command<Owner> { owner in unsafe value = body(&owner) }
         guard post(command) else { throw Self.gone }
         attract()
@@ -92,6 +92,7 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
             if exchanged { return true }
             seen = original
         }
+        // SAFETY: gives back the reference taken above, which nobody else has seen.
         unsafe Unmanaged.passUnretained(command).release()
         return false
     }

@@ -10,6 +10,7 @@ internal import Synchronization
     private let mask: UInt32
 
     init(_ ring: borrowing Ring) {
+        // SAFETY: the ring maps its queue until its deinit; whoever makes this keeps the ring.
         unsafe head = ring.completionHead
         unsafe tail = ring.completionTail
         unsafe entries = ring.completions
@@ -17,6 +18,7 @@ internal import Synchronization
     }
 
     init(_ tier: borrowing EpollTier) {
+        // SAFETY: the tier keeps its queue until its deinit; whoever makes this keeps the tier.
         unsafe head = tier.head
         unsafe tail = tier.tail
         unsafe entries = UnsafePointer(tier.entries)

@@ -1,7 +1,7 @@
 internal import CKernel
 
-// Being driven by another event loop. The ring's own descriptor will not do: with DEFER_TASKRUN it does not become readable
-// before somebody enters the kernel for it. An eventfd registered with the ring does (since Linux 6.1).
+// Being driven by another event loop. The ring's own descriptor will not do: with DEFER_TASKRUN it does not become
+// readable before somebody enters the kernel for it. An eventfd registered with the ring does (since Linux 6.1).
 extension EventLoop {
     /// The descriptor that becomes readable when `process` has work; for poll, epoll or another ring. Level-triggered.
     ///

@@ -1,8 +1,8 @@
 internal import Synchronization
 
-// Measuring without being felt. A stamp costs 10 ns on a virtual machine, a quick event 55: so in a batch of quick events
-// every eighth is stamped, and its neighbours share the stamp. As soon as events take longer than 100 ns each, every
-// one is stamped, so a stamp is never staler than about a microsecond of quick work.
+// Measuring without being felt. A stamp costs 10 ns on a virtual machine, a quick event 55: so in a batch of quick
+// events every eighth is stamped, and its neighbours share the stamp. As soon as events take longer than 100 ns each,
+// every one is stamped, so a stamp is never staler than about a microsecond of quick work.
 extension EventLoop {
     private static var longestGroup: UInt32 { 8 }
     private static var quick: UInt64 { 100 }
@@ -56,7 +56,8 @@ extension EventLoop {
     @inline(__always)
     private mutating func recordGroup() {
         statistics.notifications &+= UInt64(eventsUnderStamp)
-        if options.instrumented { delays.record(clock.nanoseconds(stamp &- batchStart), times: UInt64(eventsUnderStamp)) }
+        guard options.instrumented else { return }
+        delays.record(clock.nanoseconds(stamp &- batchStart), times: UInt64(eventsUnderStamp))
     }
 }
 
@@ -65,6 +66,7 @@ extension EventLoop {
     private let counts: UnsafeMutablePointer<Atomic<UInt64>>
 
     /// The caller keeps `histogram` alive and is its one writer.
+    // SAFETY: that is the caller's to keep, and why the initialiser is @unsafe.
     @unsafe init(_ histogram: borrowing Histogram) { unsafe counts = histogram.counts }
 
     @inline(__always) func record(_ value: UInt64, times: UInt64) {

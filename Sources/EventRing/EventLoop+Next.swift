@@ -1,8 +1,8 @@
 internal import CKernel
 
 // The hot path. One event costs: two loads from the completion queue, one look at the source's cache line, one counter,
-// and an eighth of a time stamp. The gate (Scripts/hot-symbols.txt) fails the build if anything here allocates, retains,
-// locks or copies memory.
+// and an eighth of a time stamp. The gate (Scripts/hot-symbols.txt) fails the build if anything here allocates,
+// retains, locks or copies memory.
 extension EventLoop {
     /// The next event of the batch at hand; `nil` when there is none, and then `wait` is due.
     ///

@@ -101,7 +101,8 @@ extension EventLoop {
     }
 
     /// The budget doubles when spinning paid, up to `most`, and halves when it did not: a busy loop spins, an idle one
-    /// sleeps. A sixteenth of `most` is always tried, or a loop that once slept would never find out that spinning pays.
+    /// sleeps. A sixteenth of `most` is always tried, or a loop that once slept would never find out that spinning
+    /// pays.
     private mutating func spinThenSleep(_ limit: UInt64, _ most: UInt64) throws(RingError) {
         let least = max(most / 16, 1)
         spinBudget = min(max(spinBudget, least), max(most, 1))

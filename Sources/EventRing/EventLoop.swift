@@ -9,8 +9,8 @@ public protocol EventHandler: ~Copyable {
 
 /// An event loop over eventfds: one io_uring, a fixed table of sources, no allocation after it is made.
 ///
-/// Made on any thread; belongs to the thread on which it first waits, and must be waited on, changed and destroyed there.
-/// Other threads use `remote`. Made before a fork, it is the parent's: in the child it must not be touched.
+/// Made on any thread; belongs to the thread on which it first waits, and must be waited on, changed and destroyed
+/// there. Other threads use `remote`. Made before a fork, it is the parent's: in the child it must not be touched.
 ///
 ///     var loop = try EventLoop()
 ///     let source = try loop.add(eventfd.number, tag: 7)
@@ -73,8 +73,8 @@ public struct EventLoop: ~Copyable {
 
     /// Makes a loop with everything it will ever need.
     ///
-    /// - Throws: `EINVAL` for options out of range; `EMFILE`, `ENFILE`, `ENOMEM`. That io_uring is missing or forbidden is
-    ///   no error: the loop then uses epoll, and `report` says so.
+    /// - Throws: `EINVAL` for options out of range; `EMFILE`, `ENFILE`, `ENOMEM`. That io_uring is missing or forbidden
+    ///   is no error: the loop then uses epoll, and `report` says so.
     public init(_ options: LoopOptions = LoopOptions()) throws(RingError) {
         guard 1...32768 ~= options.capacity, 0...65536 ~= options.timers, 0...65536 ~= options.completions else {
             throw RingError(
@@ -94,6 +94,7 @@ public struct EventLoop: ~Copyable {
         self.backend = backend
         self.options = options
         self.control = control
+        // SAFETY: the loop keeps `control`, which owns the histogram, and alone writes to it.
         unsafe delays = HistogramWriter(control.delays)
         wakeUpBuffer = Slab(count: 1, initial: 0)
         sources = Slab(count: options.capacity, initial: Source())

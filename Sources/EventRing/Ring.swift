@@ -12,8 +12,8 @@ struct Completion: BitwiseCopyable {
 /// Owns one io_uring: the mapped queues and the ring's descriptor.
 ///
 /// liburing sets it up and takes it down; the queues are read and written here, because the hot path wants a batch with
-/// one acquire and one release and nothing else. The ring is created disabled and belongs to the thread that enables it:
-/// from then on only that thread may submit (Linux answers EEXIST to any other, and would still run what that other
+/// one acquire and one release and nothing else. The ring is created disabled and belongs to the thread that enables
+/// it: from then on only that thread may submit (Linux answers EEXIST to any other, and would still run what that other
 /// thread wrote into the queue).
 @safe struct Ring: ~Copyable {
     let ring: UnsafeMutablePointer<io_uring>
@@ -77,8 +77,8 @@ struct Completion: BitwiseCopyable {
 // MARK: - The submission queue
 
 extension Ring {
-    /// Tail of what has been written into the submission queue; `enter` publishes it to the kernel. liburing's own field
-    /// for the same purpose, which nothing else uses here.
+    /// Tail of what has been written into the submission queue; `enter` publishes it to the kernel. liburing's own
+    /// field for the same purpose, which nothing else uses here.
     private var written: UInt32 {
         // SAFETY: `ring` is valid for the owner's life, and only its thread submits.
         get { unsafe ring.pointee.sq.sqe_tail }
@@ -199,7 +199,7 @@ extension Ring {
     private static func remedy(for errno: Int32, tier: RingTier) -> StaticString {
         switch errno {
         case EPERM:
-            "io_uring is forbidden here: sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the seccomp profile"
+            "io_uring is forbidden: sysctl kernel.io_uring_disabled=0, or allow io_uring_setup in the seccomp profile"
         case ENOSYS: "io_uring is missing here: Linux 5.13 or later, or allow io_uring_setup in the seccomp profile"
         case ENOMEM: "raise RLIMIT_MEMLOCK (ulimit -l): before Linux 5.12 a ring counts against it"
         case EMFILE, ENFILE: "raise RLIMIT_NOFILE (ulimit -n)"

@@ -1,5 +1,5 @@
-/// What a request's `user_data` says when its completion comes back: what kind of request, for which slot, in which life
-/// of that slot.
+/// What a request's `user_data` says when its completion comes back: what kind of request, for which slot, in which
+/// life of that slot.
 ///
 /// Layout: `kind:8 | generation:24 | index:32`. A slot's generation grows each time it is given away again, so that a
 /// completion which arrives after its source was removed is recognised and dropped, however late it comes.

@@ -12,7 +12,8 @@ public enum RaiseResult: Equatable, Sendable {
 
 /// The device's own side: what it does without being asked by a request.
 extension DeviceInterrupts {
-    /// The device raises `vector`: a message for MSI and MSI-X, an event for ERR and REQ, the line's rising edge for INTx.
+    /// The device raises `vector`: a message for MSI and MSI-X, an event for ERR and REQ, the line's rising edge for
+    /// INTx.
     ///
     /// Allocates nothing. A vector that the device does not have is dropped as `disabled`.
     public mutating func raise(_ vector: Vector) -> RaiseResult {

@@ -1,9 +1,9 @@
 /// The interrupts of one device as the kernel keeps them: an executable copy of the rules of SET_IRQS.
 ///
-/// A pure value. `apply` takes a request and says exactly what the kernel would do: errno or not, what was signalled, and
-/// what is left behind by a request that fails half-way. The device's own side (its line, its raises, DisINTx, reset)
-/// enters by the functions of `DeviceInterrupts+Events.swift`. Nothing here opens, signals or closes a file: an eventfd is
-/// the identity that the caller gave it. One owner at a time, as the kernel serialises on one lock.
+/// A pure value. `apply` takes a request and says exactly what the kernel would do: errno or not, what was signalled,
+/// and what is left behind by a request that fails half-way. The device's own side (its line, its raises, DisINTx,
+/// reset) enters by the functions of `DeviceInterrupts+Events.swift`. Nothing here opens, signals or closes a file: an
+/// eventfd is the identity that the caller gave it. One owner at a time, as the kernel serialises on one lock.
 ///
 /// Source: docs/vfio-semantics.md, tables B.1 to B.4; drivers/vfio/pci/vfio_pci_intrs.c.
 public struct DeviceInterrupts: Equatable, Sendable {
@@ -72,7 +72,8 @@ public struct DeviceInterrupts: Equatable, Sendable {
         return vector.index == .intx || slots[Int(vector.number)].allocated
     }
 
-    /// Whether `vector` was raised while nobody could take it and waits for an eventfd, or the asserted line for an unmask.
+    /// Whether `vector` was raised while nobody could take it and waits for an eventfd, or the asserted line for an
+    /// unmask.
     public func isPending(_ vector: Vector) -> Bool {
         guard vector.number < profile.count(vector.index, dialect) else { return false }
         switch vector.index {

@@ -2,6 +2,8 @@ import Foundation
 import Testing
 
 /// What others can call is documented: public declarations, cases of public enums, requirements of public protocols.
+///
+/// Cases that stand together may share a comment, so that a long enum can be read by its groups.
 enum DocumentationRules {
     private static let keywords =
         "(?:func|var|let|init|struct|class|enum|protocol|actor|typealias|subscript|case|associatedtype|macro)"
@@ -23,7 +25,7 @@ enum DocumentationRules {
             let isMember = containers.last.map { last in
                 source.depth[index] == last.depth + 1 && member[last.kind]?.matches(line) == true
             }
-            if declared.matches(line) || isMember == true, !isDocumented(index, in: source) {
+            if declared.matches(line) || isMember == true, !isDocumented(index, in: source, asCase: isMember == true) {
                 let shown = source.raw[index].trimmingCharacters(in: .whitespaces)
                 found.append(Finding(path: path, line: index + 1, text: "no doc comment: \(shown)"))
             }
@@ -34,11 +36,12 @@ enum DocumentationRules {
         return found
     }
 
-    /// A `///` right above, with attributes at most in between.
-    private static func isDocumented(_ index: Int, in source: SourceText) -> Bool {
+    /// A `///` right above, with attributes at most in between; for a case, any comment above the cases it stands with.
+    private static func isDocumented(_ index: Int, in source: SourceText, asCase: Bool) -> Bool {
         for line in stride(from: index - 1, through: 0, by: -1) {
             let text = source.raw[line].drop(while: \.isWhitespace)
-            if text.hasPrefix("///") { return true }
+            if text.hasPrefix("///") || asCase && text.hasPrefix("//") { return true }
+            if asCase, text.hasPrefix("case ") { continue }
             guard text.hasPrefix("@") || text.hasPrefix("#if") else { return false }
         }
         return false
@@ -72,6 +75,9 @@ struct DocumentationRuleTests {
             @frozen public enum E: Sendable {
                 /// Doc.
                 case a
+                // A group.
+                case b, c
+                case d
                 func f(x: Int) -> Int {
                     switch x {
                     case 1: 2

@@ -3,9 +3,9 @@ import Testing
 
 /// Every `unsafe` says why it is safe.
 ///
-/// A line that holds `unsafe` carries a `// SAFETY:` comment, or has one above it with at most six lines of code
-/// between, all in the comment's own block. So one comment may serve a few neighbouring lines, and never another
-/// function's.
+/// A line that holds `unsafe` carries a `// SAFETY:` comment, or has one above it in the same block, with at most
+/// six lines of other code between. So one comment may serve the neighbouring lines that need the same reason, and
+/// never another function's.
 enum SafetyRules {
     static let reach = 6
 
@@ -13,13 +13,14 @@ enum SafetyRules {
         let source = SourceText(text)
         // An attribute, @unsafe, marks a declaration; what uses the declaration says `unsafe` and is checked.
         let keyword = Pattern(#"(?<![@\w.])unsafe\b(?!:)"#)
+        let marked = source.code.map { keyword.matches($0) }
         return source.code.indices.compactMap { index in
-            guard keyword.matches(source.code[index]), !isJustified(index, in: source) else { return nil }
+            guard marked[index], !isJustified(index, in: source, marked) else { return nil }
             return Finding(path: path, line: index + 1, text: "unsafe without a SAFETY comment on it or close above")
         }
     }
 
-    private static func isJustified(_ index: Int, in source: SourceText) -> Bool {
+    private static func isJustified(_ index: Int, in source: SourceText, _ marked: [Bool]) -> Bool {
         if hasSafety(index, in: source) { return true }
         var between = 0
         for line in stride(from: index - 1, through: 0, by: -1) {
@@ -30,7 +31,7 @@ enum SafetyRules {
                 return source.depth[index] - left >= source.depth[line]
                     && (line + 1..<index).allSatisfy { source.leastDepth[$0] >= source.depth[line] }
             }
-            if source.isCode(line) { between += 1 }
+            if source.isCode(line), !marked[line] { between += 1 }
             if between > reach { return false }
         }
         return false
@@ -71,6 +72,7 @@ struct SafetyRuleTests {
         #expect(count("\(Self.safety)\n" + String(repeating: "call()\n", count: 6) + "unsafe b") == 0)
         #expect(count("init() {\n  \(Self.safety)\n  unsafe a = b }") == 0)
         #expect(count("\(Self.safety)\nfor a in b {\n  unsafe c\n}") == 0)
+        #expect(count("\(Self.safety)\n" + String(repeating: "unsafe b\n", count: 20)) == 0)
         #expect(count("@unsafe struct S {}\nlet unsafely = 1 // unsafe\nlet a = \"unsafe\"") == 0)
     }
 }

@@ -6,7 +6,7 @@ enum WordRules {
     /// Never, in code or comment.
     static let forbiddenAnywhere: [String: Set<String>] = [
         "EventRing": [
-            "vfio", "kvm", "vector", "vectors", "mask", "masks", "masked", "masking", "unmask", "unmasks", "unmasked",
+            "vfio", "kvm", "vector", "vectors", "masking", "automask", "automasked", "unmask", "unmasks", "unmasked",
             "unmasking",
         ],
         "KVM": ["vfio"],
@@ -18,24 +18,44 @@ enum WordRules {
         "KVM": ["exerciser"],
         "IRQMux": ["exerciser"],
     ]
-    /// A mask of bits is no masked interrupt: `mask` is fine right after one of these, as in `ringMask` or `poll_mask`.
-    static let bitMasks: Set<String> = ["ring", "index", "bit", "event", "events", "poll", "slot", "mmap", "signal"]
+    /// What can be masked in the other rooms. EventRing may mask bits (`position & mask`, `ringMask`), so there `mask`
+    /// is out of place only next to one of these, or as the name of a function.
+    static let maskable: Set<String> = [
+        "source", "sources", "interrupt", "interrupts", "signal", "signals", "eventfd", "notification", "notifications",
+    ]
+    static let neverMasks: Set<String> = ["EventRing"]
 
     static func findings(path: String, text: String) -> [Finding] {
         guard path.hasPrefix("Sources/"), let room = RepositoryFile.room(ofPath: path) else { return [] }
         let source = SourceText(text)
         return found(forbiddenAnywhere[room], in: source.raw, path: path, room: room)
             + found(forbiddenInCode[room], in: source.code, path: path, room: room)
+            + (neverMasks.contains(room) ? maskings(in: source.raw, path: path, room: room) : [])
     }
 
     private static func found(_ words: Set<String>?, in lines: [String], path: String, room: String) -> [Finding] {
         guard let words else { return [] }
         return lines.enumerated().flatMap { index, line in
+            Self.words(line).filter { words.contains($0) }.map {
+                Finding(path: path, line: index + 1, text: "\(room) never says '\($0)'")
+            }
+        }
+    }
+
+    /// Lines where something other than bits is masked.
+    private static func maskings(in lines: [String], path: String, room: String) -> [Finding] {
+        let function = Pattern(#"\bfunc\s+(is)?[mM]ask|\.mask\("#)
+        return lines.enumerated().compactMap { index, line in
             let said = Self.words(line)
-            return said.indices.filter { position in
-                words.contains(said[position])
-                    && !(said[position].hasPrefix("mask") && position > 0 && bitMasks.contains(said[position - 1]))
-            }.map { Finding(path: path, line: index + 1, text: "\(room) never says '\(said[$0])'") }
+            let masked = said.indices.contains { position in
+                guard ["mask", "masks", "masked"].contains(said[position]) else { return false }
+                // "a masked source", "mask the source", "the source is masked", but not "the index is masked".
+                let verb = position > 1 && ["is", "are", "was", "being", "stays"].contains(said[position - 1])
+                let near = said[max(0, position - (verb ? 2 : 1))...min(said.count - 1, position + 2)]
+                return !maskable.isDisjoint(with: near)
+            }
+            guard masked || function.matches(line) else { return nil }
+            return Finding(path: path, line: index + 1, text: "\(room) masks bits and nothing else")
         }
     }
 
@@ -65,7 +85,9 @@ struct WordRuleTests {
         arguments: [
             ("EventRing", "// one eventfd a vector"), ("EventRing", "func unmask() {}"),
             ("EventRing", "let VFIOName = 1"),
-            ("EventRing", "let mask = 1"), ("KVM", "/// what VFIO signals"),
+            ("EventRing", "func mask(a: Int)"), ("EventRing", "// while the source is masked"),
+            ("EventRing", "// a masked source"), ("EventRing", "let maskedSources = 1"),
+            ("KVM", "/// what VFIO signals"),
             ("InterruptModel", "let c = ContinuousClock()"),
             ("IRQMux", "let device = Exerciser()"),
         ])
@@ -75,7 +97,7 @@ struct WordRuleTests {
 
     @Test("a mask of bits, and a comparison in a comment, are let through")
     func good() {
-        let ring = "let ringMask = ring.cq.ring_mask // the ring mask\nlet pollMask = 1"
+        let ring = "let ringMask = ring.cq.ring_mask // the index is masked\nlet mask = 1\nlet at = position & mask"
         #expect(WordRules.findings(path: "Sources/EventRing/A.swift", text: ring).isEmpty)
         #expect(WordRules.findings(path: "Sources/IRQMux/A.swift", text: "// as the Exerciser does").isEmpty)
         #expect(WordRules.findings(path: "Sources/irqmux/A.swift", text: "let vector = kvm.mask").isEmpty)

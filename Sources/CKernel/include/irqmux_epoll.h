@@ -21,8 +21,8 @@ static inline int irqmux_epoll_control(int epoll, int operation, int fd, uint32_
     return epoll_ctl(epoll, operation, fd, &event) < 0 ? -errno : 0;
 }
 
-// Waits for at most timeout_ns (UINT64_MAX: for ever, 0: not at all). epoll_pwait2 (Linux 5.11) takes nanoseconds; before
-// it the time is rounded up to milliseconds, so that a timer is late rather than early.
+// Waits for at most timeout_ns (UINT64_MAX: for ever, 0: not at all). epoll_pwait2 (Linux 5.11) takes nanoseconds;
+// before it the time is rounded up to milliseconds, so that a timer is late rather than early.
 static inline int irqmux_epoll_wait(int epoll, struct epoll_event *events, int capacity, uint64_t timeout_ns) {
     struct timespec limit = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
     long result = syscall(SYS_epoll_pwait2, epoll, events, capacity, timeout_ns == UINT64_MAX ? NULL : &limit, NULL, 0);

@@ -35,9 +35,9 @@ static inline int irqmux_eventfd_take_without_waiting(int fd, uint64_t *count) {
     return result == (long)sizeof *count ? 0 : -errno;
 }
 
-// The counter without taking it, from /proc/self/fdinfo (since Linux 3.8). Some microseconds: never per event. It is the only way
-// to look at an eventfd that somebody polls: taking the counter would make the poller find nothing and swallow the
-// notification. 0, -EBADF, -EINVAL when fd is not an eventfd, or the errno of opening the file.
+// The counter without taking it, from /proc/self/fdinfo (since Linux 3.8). Some microseconds: never per event. It is
+// the only way to look at an eventfd that somebody polls: taking the counter would make the poller find nothing and
+// swallow the notification. 0, -EBADF, -EINVAL when fd is not an eventfd, or the errno of opening the file.
 int irqmux_eventfd_peek(int fd, uint64_t *count);
 
 static inline int irqmux_close(int fd) { return close(fd) < 0 ? -errno : 0; }
