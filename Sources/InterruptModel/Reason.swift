@@ -1,17 +1,20 @@
 /// Why a request ended as it did.
 public enum Reason: Equatable, Sendable, CaseIterable {
-    // The request itself (docs/vfio-semantics.md, B.1).
+    /// The request itself is bad (docs/vfio-semantics.md, B.1).
     case headerUnreadable, argszTooSmall, unknownIndex, rangeWraps, unknownFlags, indexAbsent, rangeOutside
     case dataNotOne, payloadTooShort, payloadUnreadable, actionNotOne, emptyRange
+    /// The index has no MASK and UNMASK.
     case msiNotMaskable, msixNotMaskable, eventNotMaskable
-    // What the device is doing already.
+    /// The request does not go with what the device is doing already.
     case otherTypeActive, notEnabled, notEnabledLoopback, notEnabledMask, intxTakesOneVector, maskByEventFD
     case unmaskEventFDBusy, noneToSignal, noneToRemove, eventTakesOneVector, belowMinusOne, mixedEventFDs
-    // What it was given, and what the host has.
+    /// A descriptor is bad, or the host lacks something.
     case notOpen, notAnEventFD, notConnected, lineShared, noVectorsAsked, noVectorsLeft, fewerVectors
+    /// A vector was not allocated when the type was enabled, and cannot be now.
     case beyondAllocation, cannotGrow
-    // Success.
+    /// Success: what was done.
     case enabled, enabledWithoutTrigger, assigned, nothingAsked, disabled, looped, loopedNowhere, falseByte
+    /// Success, of a kind that often surprises: read `explanation`.
     case loopbackGated, masked, alreadyMasked, unmasked, notMasked, stillAsserted, unmaskGated
     case unmaskInstalled, unmaskRemoved, removed, ignored
 }
