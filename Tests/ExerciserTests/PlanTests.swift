@@ -4,6 +4,7 @@ import Exerciser
 import Foundation
 import InterruptModel
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("The device keeps its plans")
@@ -167,5 +168,19 @@ struct PlanTests {
         #expect(ledger.unexplained == 0 && ledger.raised == 60_000)
         #expect(try events.takeAll().reduce(0, +) == ledger.delivered)
         #expect(device.raisedCount(vector) == ledger.delivered)
+    }
+
+    @Test(
+        "a raise allocates nothing, whether it signals, pends or is dropped",
+        .enabled(if: allocationsAreCounted, "allocations are not counted under a sanitizer"))
+    func noAllocation() throws {
+        let (device, events) = try Self.ready(1)
+        try device.assign(.err, events.numbers)
+        let vectors = [Vector(.msix, 0), Vector(.msix, 9), Vector(.msi, 0), Vector(.err, 0), Vector(.req, 0)]
+        for vector in vectors {
+            device.raise(vector)
+            let count = allocations { for _ in 0..<100 as Range<Int> { device.raise(vector) } }
+            #expect(count == 0, "\(vector)")
+        }
     }
 }
