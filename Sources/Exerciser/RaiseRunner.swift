@@ -59,9 +59,23 @@ final class RaiseRunner: Sendable {
     }
 
     /// Ends the run in progress at its next tick and waits for that.
+    ///
+    /// Says so again until it holds the lock: somebody may hold it to wait for the run, and a run that somebody else
+    /// starts meanwhile clears the word.
     func stop() {
-        stopping.store(true, ordering: .relaxed)
-        wait()
+        while !joinStopping() {
+            stopping.store(true, ordering: .relaxed)
+            usleep(200)
+        }
+    }
+
+    /// Stops the run and joins its thread, unless another caller holds the lock.
+    private func joinStopping() -> Bool {
+        let done: Void? = thread.withLockIfAvailable { thread in
+            stopping.store(true, ordering: .relaxed)
+            if let running = thread.take() { running.join() }
+        }
+        return done != nil
     }
 
     /// Waits until the run in progress has ended.

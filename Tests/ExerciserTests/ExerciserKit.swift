@@ -71,3 +71,16 @@ func descriptors(toEventFDBehind number: Int32) -> Int {
     let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
     return all.filter { identity($0) == wanted }.count
 }
+
+/// Runs `body` for each worker on a thread of its own, all at once however few processors there are.
+func inParallel(_ workers: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    let group = DispatchGroup()
+    for worker in 0..<workers {
+        group.enter()
+        Thread {
+            body(worker)
+            group.leave()
+        }.start()
+    }
+    group.wait()
+}

@@ -9,6 +9,11 @@ import Testing
 
 @Suite("The device keeps its plans")
 struct PlanTests {
+    private final class Countdown: Sendable {
+        let left: Atomic<Int>
+        init(_ count: Int) { left = Atomic(count) }
+    }
+
     static func ready(_ count: Int) throws -> (Exerciser, EventFDs) {
         let device = try Exerciser()
         let events = try EventFDs(count)
@@ -108,6 +113,26 @@ struct PlanTests {
         #expect(!device.isBusy)
     }
 
+    @Test("a stop ends a run that others wait for, and one that is started meanwhile")
+    func stopAgainstWaitAndStart() throws {
+        let (device, _) = try Self.ready(1)
+        let forEver = RaisePlan(Vector(.msix, 0), count: 1 << 60)
+        for _ in 0..<20 {
+            try device.start(forEver)
+            inParallel(3) { worker in
+                switch worker {
+                case 0: device.waitUntilIdle()
+                case 1: device.stop()
+                default: try? device.start(forEver)
+                }
+                // The run that worker 2 may have started after the stop is nobody's but this one's to end.
+                if worker == 2 { device.stop() }
+            }
+            device.stop()
+            #expect(!device.isBusy)
+        }
+    }
+
     @Test("one run at a time")
     func busy() throws {
         let (device, _) = try Self.ready(1)
@@ -150,14 +175,14 @@ struct PlanTests {
     func concurrent() throws {
         let (device, events) = try Self.ready(3)
         let vector = Vector(.msix, 0)
-        let raising = Atomic<Int>(3)
-        DispatchQueue.concurrentPerform(iterations: 4) { worker in
+        let raising = Countdown(3)
+        inParallel(4) { worker in
             if worker < 3 {
                 for _ in 0..<20_000 { device.raise(vector) }
-                raising.subtract(1, ordering: .releasing)
+                raising.left.subtract(1, ordering: .releasing)
             } else {
                 var turn = 0
-                while raising.load(ordering: .acquiring) > 0 {
+                while raising.left.load(ordering: .acquiring) > 0 {
                     let number = turn % 4 == 3 ? -1 : events.numbers[turn % 4]
                     #expect(device.errno(of: IRQRequest(.msix, .trigger, .eventfd([number]))) == 0)
                     turn += 1
