@@ -19,7 +19,7 @@ struct IRQMuxCommand: ParsableCommand {
               irqmux explain msix:mask:none
             """,
         version: "irqmux 0.1.0",
-        subcommands: [Doctor.self, Info.self, Explain.self])
+        subcommands: [Doctor.self, Info.self, Loopback.self, Explain.self])
 
     /// Parses and runs; every error ends as one line on stderr.
     static func main() {
@@ -33,6 +33,10 @@ struct IRQMuxCommand: ParsableCommand {
 
     /// Says what went wrong, or prints the help that was asked for; returns the status to end with.
     private static func report(_ error: any Error) -> Int32 {
+        if let wrong = error as? UsageError {
+            Diagnostics.error(wrong.description)
+            return ExitStatus.usage.rawValue
+        }
         if let failure = CommandFailure(error) {
             Diagnostics.error(failure.description)
             return failure.status.rawValue

@@ -173,13 +173,13 @@ _irqmux() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    doctor|info|explain|help)
+    doctor|info|loopback|explain|help)
         # Offer subcommand argument completions
         "_irqmux_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'doctor info explain help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'doctor info loopback explain help' -- "${cur}"))
         ;;
     esac
 }
@@ -217,6 +217,42 @@ _irqmux_info() {
         ;;
     '--format')
         __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    esac
+}
+
+_irqmux_loopback() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--device --vectors --storm --seed --wait --format --output)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--device')
+        return
+        ;;
+    '--vectors')
+        return
+        ;;
+    '--storm')
+        return
+        ;;
+    '--seed')
+        return
+        ;;
+    '--wait')
+        __irqmux_add_completions -W 'block'$'\n''spin'$'\n''adaptive'
+        return
+        ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    '--output')
+        __irqmux_add_completions -f
         return
         ;;
     esac

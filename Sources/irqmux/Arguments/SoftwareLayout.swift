@@ -3,6 +3,8 @@ struct SoftwareLayout: Equatable, CustomStringConvertible {
     var msix: UInt32 = 64
     var msi: UInt32 = 32
     var intx: UInt32 = 1
+    /// Whether the number of MSI-X vectors was typed, and is not the default.
+    private(set) var namesMSIX = false
 
     static let accepted = "software:msix=0…2048,msi=0, 1, 2, 4, 8, 16 or 32,intx=0 or 1"
 
@@ -33,6 +35,7 @@ struct SoftwareLayout: Equatable, CustomStringConvertible {
                     throw UsageError("a PCI device has at most 2048 MSI-X vectors; accepted: \(Self.accepted)")
                 }
                 msix = count
+                namesMSIX = true
             case "msi":
                 // PCI 3.0, 6.8.1.3: Multiple Message Capable is a power of two up to 32.
                 guard count <= 32, count.nonzeroBitCount <= 1 else {
@@ -51,6 +54,10 @@ struct SoftwareLayout: Equatable, CustomStringConvertible {
         guard msix + msi + intx > 0 else {
             throw UsageError("a device without any interrupt has nothing to raise; accepted: \(Self.accepted)")
         }
+    }
+
+    static func == (left: SoftwareLayout, right: SoftwareLayout) -> Bool {
+        (left.msix, left.msi, left.intx) == (right.msix, right.msi, right.intx)
     }
 
     var description: String { "software:msix=\(msix),msi=\(msi),intx=\(intx)" }

@@ -1,4 +1,5 @@
 internal import EventRing
+internal import IRQMux
 internal import InterruptModel
 internal import KVM
 
@@ -34,6 +35,7 @@ extension CommandFailure {
     init?(_ error: any Error) {
         switch error {
         case let failure as CommandFailure: self = failure
+        case let error as MuxError: self.init(.failure, error.description)
         case let error as RingError: self.init(.failure, error.description)
         case let error as KVMError: self.init(.failure, error.description)
         case let error as DeviceError:

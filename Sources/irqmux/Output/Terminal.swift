@@ -15,6 +15,8 @@ struct Terminal {
     /// Whether escape sequences for colour are wanted.
     let hasColour: Bool
 
+    /// A file or a pipe.
+    static let plain = Terminal(isTerminal: false, hasColour: false)
     static let output = Terminal(of: STDOUT_FILENO)
     static let diagnostics = Terminal(of: STDERR_FILENO)
 
