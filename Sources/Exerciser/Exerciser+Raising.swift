@@ -56,8 +56,8 @@ extension Exerciser {
 
     /// Sequence number and due time of the last signal of `vector`, both of the same one.
     ///
-    /// The device stores them before it writes the eventfd, so whoever is woken finds those of the signal that woke him,
-    /// or of a later one. The sequence number equals `raisedCount` at that signal. (0, 0) before the first.
+    /// The device stores them before it writes the eventfd, so whoever is woken finds those of the signal that woke
+    /// him, or of a later one. The sequence number equals `raisedCount` at that signal. (0, 0) before the first.
     public func lastRaise(_ vector: Vector) -> (sequence: UInt64, intendedNs: UInt64) {
         guard core.table.has(vector) else { return (0, 0) }
         return core.table.with(vector) { $0.last() }

@@ -47,7 +47,8 @@ public final class Exerciser: InterruptDevice, Sendable {
     /// Loopback (TRIGGER with NONE or BOOL) counts as raised, like a raise by the device itself.
     ///
     /// - Returns: 0, or the number of vectors that could have been had; then nothing was enabled.
-    /// - Throws: The kernel's errno; `EMFILE` when the device cannot duplicate an eventfd; `EAGAIN` when it cannot start
+    /// - Throws: The kernel's errno; `EMFILE` when the device cannot duplicate an eventfd; `EAGAIN` when it cannot
+    /// start
     ///   the thread that an unmasking eventfd needs. A range may be left half changed.
     public func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
         if request.action == .unmask, request.index == .intx, case .eventfd = request.data { try listener.start() }

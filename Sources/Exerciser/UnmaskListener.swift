@@ -1,3 +1,4 @@
+internal import CKernel
 internal import EventRing
 internal import Glibc
 internal import InterruptModel
@@ -10,7 +11,8 @@ final class UnmaskListener: Sendable {
 
     init(_ core: DeviceCore) { self.core = core }
 
-    /// Starts the thread unless it runs already. Called before the eventfd is installed, so that a failure changes nothing.
+    /// Starts the thread unless it runs already. Called before the eventfd is installed, so that a failure changes
+    /// nothing.
     func start() throws(DeviceError) {
         try thread.withLock { (thread) throws(DeviceError) in
             guard thread == nil else { return }
@@ -36,8 +38,8 @@ final class UnmaskListener: Sendable {
             )
             // The descriptor may be closed and its number reused by now. Then the wake-up is a stray one: the control
             // eventfd is signalled too, and takeUnmask looks under the lock whether the eventfd is still the one.
+            // SAFETY: a tuple of two pollfd is laid out as an array of two.
             let ready = unsafe withUnsafeMutableBytes(of: &entries) { bytes in
-                // SAFETY: a tuple of two pollfd is laid out as an array of two.
                 unsafe poll(bytes.baseAddress!.assumingMemoryBound(to: pollfd.self), 2, -1)
             }
             guard ready > 0 else { continue }

@@ -5,9 +5,10 @@ internal import Glibc
 /// libdispatch: one read source an eventfd, all on one serial queue, and a read in the handler.
 ///
 /// libdispatch listens on a thread of its own and runs handlers on another; the reader sleeps on a semaphore meanwhile.
-/// It has no way to spin. Its threads are made from the pinned reader's, so they run on the reader's processor. The queue
-/// stands still between two calls of `drain`: otherwise handlers would run while the eventfds are still being signalled,
-/// outside the measured time. What libdispatch's own thread takes off epoll meanwhile is not counted, in its favour.
+/// It has no way to spin. Its threads are made from the pinned reader's, so they run on the reader's processor. The
+/// queue stands still between two calls of `drain`: otherwise handlers would run while the eventfds are still being
+/// signalled, outside the measured time. What libdispatch's own thread takes off epoll meanwhile is not counted, in its
+/// favour.
 ///
 /// In Swift, not in C, because the toolchain's libdispatch headers are not on the C compiler's path.
 @safe final class DispatchEngine: Engine, @unchecked Sendable {

@@ -9,8 +9,8 @@ struct Machine {
     let nanosecondsPerCycle: Double
     let descriptorLimit: Int
 
-    /// Pins the calling thread to the first processor. Nil when there are fewer than two: then a wake-up from one to the
-    /// other cannot be measured.
+    /// Pins the calling thread to the first processor. Nil when there are fewer than two: then a wake-up from one to
+    /// the other cannot be measured.
     init?() {
         guard bench_cpu_count() >= 2 else { return nil }
         readerCPU = bench_cpu(0)

@@ -12,7 +12,8 @@ internal import CEngines
     init(capacity: Int) throws {
         self.capacity = capacity
         count = capacity
-        // SAFETY: all four are allocated for `capacity` elements (the sink for one) and filled before anybody reads them.
+        // SAFETY: all four are allocated for `capacity` elements (the sink for one) and filled before anybody reads
+        // them.
         unsafe descriptors = .allocate(capacity: capacity)
         // SAFETY: as above.
         unsafe chosen = .allocate(capacity: capacity)
