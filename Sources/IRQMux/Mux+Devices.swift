@@ -103,7 +103,8 @@ extension Mux {
     }
 
     func locate(_ id: VectorID, _ operation: StaticString) throws(MuxError) -> UInt32 {
-        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation, entries[id.slot].eventfd >= 0
+        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation,
+            entries[id.slot].eventfd >= 0
         else { throw MuxError(operation, errno: ENOENT, remedy: "the vector was disconnected") }
         return id.slot
     }
@@ -125,7 +126,8 @@ extension Mux {
         }
         for slot in 0..<UInt32(entries.count)
         where isConnected(slot, id, index) && numbers.contains(entries[slot].number) {
-            throw MuxError("connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
+            throw MuxError(
+                "connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
         }
     }
 
@@ -136,7 +138,8 @@ extension Mux {
         do throws(RingError) {
             let eventfd = try EventFD()
             let source = try loop.add(
-                eventfd.number, tag: Self.vectorTag | UInt64(slot), delivery: vector.index == .intx ? .acknowledged : .edge)
+                eventfd.number, tag: Self.vectorTag | UInt64(slot),
+                delivery: vector.index == .intx ? .acknowledged : .edge)
             firstFree = entries[slot].link
             var entry = VectorEntry()
             entry.generation = entries[slot].generation
@@ -160,7 +163,8 @@ extension Mux {
         do throws(DeviceError) { available = try device.set(request) } catch { throw MuxError(error) }
         guard available == 0 else {
             throw MuxError(
-                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer", available: available)
+                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer",
+                available: available)
         }
     }
 
@@ -204,6 +208,8 @@ extension Mux {
                 do throws(DeviceError) { try disable(device, index) } catch {}
             }
         }
-        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 { _ = irqmux_close(entries[slot].eventfd) }
+        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 {
+            _ = irqmux_close(entries[slot].eventfd)
+        }
     }
 }

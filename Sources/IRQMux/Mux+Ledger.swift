@@ -22,7 +22,8 @@ extension Mux {
     public mutating func ledger(_ id: DeviceID) throws(MuxError) -> Ledger {
         let device = try locate(id)
         var sum = device.retired
-        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place {
+        for slot in 0..<UInt32(entries.count)
+        where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place {
             sum.merge(account(slot, raisedBy: device))
         }
         return sum

@@ -100,8 +100,8 @@ static int create_with(unsigned flags, const int *fds, uint32_t n, struct bench_
     // A poll posts at most once between two reaps, so 4 n leaves room; the queue of submissions is a batch of arming.
     const uint32_t entries = n < 64 ? 64 : n < 4096 ? n : 4096;
     struct io_uring_params parameters = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
-                 IORING_SETUP_CLAMP | flags,
+        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+                 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags,
         .cq_entries = n < 64 ? 256 : 4 * n,
     };
     const int error = io_uring_queue_init_params(entries, &self->ring, &parameters);

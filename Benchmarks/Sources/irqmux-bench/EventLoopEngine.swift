@@ -11,8 +11,8 @@ internal import EventRing
     private var ids: [SourceID] = []
 
     static let kind = EngineKind(
-        name: Results.ours, about: "irqmux's EventLoop, instrumented", abilities: [.drain, .spin, .block], largest: 32768,
-        missing: nil
+        name: Results.ours, about: "irqmux's EventLoop, instrumented", abilities: [.drain, .spin, .block],
+        largest: 32768, missing: nil
     ) { sources, ability in
         do {
             return try EventLoopEngine(sources, waiting: ability == .spin ? .spin : .block)

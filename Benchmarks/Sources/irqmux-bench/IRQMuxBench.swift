@@ -9,7 +9,8 @@ struct IRQMuxBench: ParsableCommand {
         abstract: "Compares irqmux's event loop with its peers on the same eventfds, in one run.",
         discussion: "Table on stdout, progress on stderr, JSON in a file. docs/benchmarks.md explains the method.")
 
-    @Option(name: .customLong("case"), help: ArgumentHelp("Measure only this case; may be repeated.", valueName: "name"))
+    @Option(
+        name: .customLong("case"), help: ArgumentHelp("Measure only this case; may be repeated.", valueName: "name"))
     var cases: [String] = []
 
     @Option(name: .customLong("engine"), help: ArgumentHelp("Only this engine; may be repeated.", valueName: "name"))
