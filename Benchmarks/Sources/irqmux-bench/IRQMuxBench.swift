@@ -77,8 +77,9 @@ struct IRQMuxBench: ParsableCommand {
         // An engine may need some file descriptors of its own.
         let possible = wanted.filter { $0.sources + 64 <= machine.descriptorLimit }
         for skipped in wanted where skipped.sources + 64 > machine.descriptorLimit {
-            Progress.note("left out: \(skipped.name): needs \(skipped.sources + 64) file descriptors, "
-                + "the hard limit is \(machine.descriptorLimit) (ulimit -Hn)")
+            Progress.note(
+                "left out: \(skipped.name): needs \(skipped.sources + 64) file descriptors, "
+                    + "the hard limit is \(machine.descriptorLimit) (ulimit -Hn)")
         }
         let sources = try Sources(capacity: possible.map(\.sources).max() ?? 1)
         var run = Run(cases: possible, kinds: kinds, sources: sources, machine: machine)
