@@ -38,7 +38,9 @@ build_release() {
 objects_of() {
     local built=$1 name=$2 folder=$3 source object found=0
     while IFS= read -r source; do
+        # C objects keep their subfolder, Swift's do not.
         object=$built/$name.build/${source#"$folder/"}.o
+        [[ $source == *.swift ]] && object=$built/$name.build/$(basename "$source").o
         [[ -f $object ]] || die 2 "no object for $source: looked for $object"
         printf '%s\n' "$object"
         found=$((found + 1))

@@ -36,5 +36,6 @@ needed=$(objdump -p "$program" | awk '$1 == "NEEDED" { printf " %s", $2 }')
 strip -o "$program.stripped" "$program"
 answer=$("$program") || die 1 "the C program failed:"$'\n'"$answer"
 [[ $answer == ok ]] || die 1 "the C program answered '$answer' instead of 'ok'"
-say "embedded: ${#objects[@]} objects, archive $(stat -c %s "$archive") bytes," \
+strip --strip-debug -o "$archive.stripped" "$archive"
+say "embedded: ${#objects[@]} objects, archive $(stat -c %s "$archive.stripped") bytes without debug information," \
     "test program $(stat -c %s "$program.stripped") bytes stripped, needs$needed: $answer"

@@ -1,3 +1,4 @@
+internal import CKernel
 internal import EventRing
 internal import Glibc
 internal import InterruptModel

@@ -3,8 +3,9 @@ internal import InterruptModel
 
 /// A device as the mux keeps it: a table of functions, so that one mux serves devices of any kind.
 ///
-/// A class hierarchy and not an existential, because Embedded Swift has the one and not the other. Called when something
-/// changes, never per event, but for the unmasking of a level-triggered interrupt, which is a system call anyway.
+/// A class hierarchy and not an existential, because Embedded Swift has the one and not the other. Called when
+/// something changes, never per event, but for the unmasking of a level-triggered interrupt, which is a system call
+/// anyway.
 class AttachedDevice {
     /// The accounts of vectors that were disconnected.
     var retired = Ledger()

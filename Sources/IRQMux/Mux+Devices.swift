@@ -2,8 +2,8 @@ internal import CKernel
 internal import EventRing
 public import InterruptModel
 
-// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened to,
-// or everything is as it was.
+// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened
+// to, or everything is as it was.
 extension Mux {
     /// Attaches a device. Nothing is asked of it before `connect`.
     ///
@@ -38,7 +38,8 @@ extension Mux {
     ///   - route: The route of each vector.
     ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
     /// - Returns: One identity a vector, in order.
-    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes it;
+    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes
+    /// it;
     ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full, or with `MuxError.available` when the
     ///   device has fewer; `EMFILE`.
     @discardableResult
@@ -66,7 +67,8 @@ extension Mux {
     /// Takes a vector's eventfd away from the device and forgets the vector. What was still held is dropped by name in
     /// the device's ledger. The last vector of an index disables it.
     ///
-    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the same.
+    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the
+    /// same.
     public mutating func disconnect(_ id: VectorID) throws(MuxError) {
         let slot = try locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
@@ -80,7 +82,8 @@ extension Mux {
 
     /// Disables an index of a device and forgets its vectors. No effect when none is connected.
     ///
-    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the same.
+    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the
+    /// same.
     public mutating func disconnectAll(_ id: DeviceID, _ index: IRQIndex) throws(MuxError) {
         let device = try locate(id)
         guard device.connected[Int(index.rawValue)] > 0 else { return }
@@ -100,7 +103,8 @@ extension Mux {
     }
 
     func locate(_ id: VectorID, _ operation: StaticString) throws(MuxError) -> UInt32 {
-        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation, entries[id.slot].eventfd >= 0
+        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation,
+            entries[id.slot].eventfd >= 0
         else { throw MuxError(operation, errno: ENOENT, remedy: "the vector was disconnected") }
         return id.slot
     }
@@ -122,7 +126,8 @@ extension Mux {
         }
         for slot in 0..<UInt32(entries.count)
         where isConnected(slot, id, index) && numbers.contains(entries[slot].number) {
-            throw MuxError("connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
+            throw MuxError(
+                "connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
         }
     }
 
@@ -133,7 +138,8 @@ extension Mux {
         do throws(RingError) {
             let eventfd = try EventFD()
             let source = try loop.add(
-                eventfd.number, tag: Self.vectorTag | UInt64(slot), delivery: vector.index == .intx ? .acknowledged : .edge)
+                eventfd.number, tag: Self.vectorTag | UInt64(slot),
+                delivery: vector.index == .intx ? .acknowledged : .edge)
             firstFree = entries[slot].link
             var entry = VectorEntry()
             entry.generation = entries[slot].generation
@@ -157,7 +163,8 @@ extension Mux {
         do throws(DeviceError) { available = try device.set(request) } catch { throw MuxError(error) }
         guard available == 0 else {
             throw MuxError(
-                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer", available: available)
+                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer",
+                available: available)
         }
     }
 
@@ -201,6 +208,8 @@ extension Mux {
                 do throws(DeviceError) { try disable(device, index) } catch {}
             }
         }
-        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 { _ = irqmux_close(entries[slot].eventfd) }
+        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 {
+            _ = irqmux_close(entries[slot].eventfd)
+        }
     }
 }

@@ -3,13 +3,13 @@ internal import EventRing
 public import InterruptModel
 
 // The account. What went into a vector's eventfd is known exactly, because on the hot path nobody reads it: the counter
-// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device. The
-// two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
+// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device.
+// The two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
 extension Mux {
     /// The account of one vector. Costs some microseconds, on the loop's thread.
     ///
-    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In a
-    /// running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
+    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In
+    /// a running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
     /// - Throws: `ENOENT` when it was disconnected; what reading `/proc` says.
     public mutating func ledger(_ id: VectorID) throws(MuxError) -> Ledger {
         let slot = try locate(id, "accounting for a vector")
@@ -22,7 +22,8 @@ extension Mux {
     public mutating func ledger(_ id: DeviceID) throws(MuxError) -> Ledger {
         let device = try locate(id)
         var sum = device.retired
-        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place {
+        for slot in 0..<UInt32(entries.count)
+        where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place {
             sum.merge(account(slot, raisedBy: device))
         }
         return sum

@@ -10,7 +10,8 @@ internal import InterruptModel
 ///     while let event = try mux.waitForNext() { print(event.vector) }
 ///
 /// Made on any thread; belongs to the thread on which it first waits. Other threads use `remote`. Routes, masks and
-/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it, and
+/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it,
+/// and
 /// `ledger` proves it. Nothing is allocated per event.
 public struct Mux: ~Copyable {
     var loop: EventLoop

@@ -8,14 +8,16 @@ public struct MuxRemote: Sendable {
 
     /// Runs `body` on the mux's thread between two batches and returns what it returns. Blocks until then.
     ///
-    /// - Throws: `EDEADLK` on the mux's own thread (there, use the mux that the handler was given); `EAGAIN` when the mux
+    /// - Throws: `EDEADLK` on the mux's own thread (there, use the mux that the handler was given); `EAGAIN` when the
+    /// mux
     ///   is not running; `ECANCELED` when it is gone.
     public func perform<Value>(_ body: @escaping @Sendable (inout Mux) -> Value) throws(MuxError) -> Value {
         let loop = loop
         do throws(RingError) { return try commands.perform(body) { loop.wakeUp() } } catch { throw MuxError(error) }
     }
 
-    /// Masks a vector; see `Mux.mask`. When this returns, no handler is called for it. Errors as there and as `perform`.
+    /// Masks a vector; see `Mux.mask`. When this returns, no handler is called for it. Errors as there and as
+    /// `perform`.
     public func mask(_ id: VectorID) throws(MuxError) {
         try perform { mux in Result { () throws(MuxError) in try mux.mask(id) } }.get()
     }

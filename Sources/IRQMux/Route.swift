@@ -7,7 +7,7 @@ public enum Route: Equatable, Sendable {
     /// To other eventfds, each of which is signalled once for each notification. The mux keeps duplicates of the
     /// descriptors; the caller may close his.
     case fanOut([Int32])
-    /// Nowhere for now: kept, and delivered when the vector gets another route.
+    /// Nowhere yet: kept, and delivered when the vector gets another route.
     case parked
 }
 
@@ -56,6 +56,7 @@ public struct VectorEvent: Sendable {
 
 /// What a mux calls for each event when it runs by itself.
 public protocol VectorHandler: ~Copyable {
-    /// Called on the loop's thread, once an event. May change routes and masks, connect and disconnect, and stop the mux.
+    /// Called on the loop's thread, once an event. May change routes and masks, connect and disconnect, and stop the
+    /// mux.
     mutating func handle(_ event: VectorEvent, on mux: inout Mux)
 }

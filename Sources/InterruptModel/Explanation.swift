@@ -1,7 +1,9 @@
 internal import CKernel
 
 /// What a request would do and why, in lines for people.
-public struct Explanation: Equatable, Sendable {
+///
+/// Not Equatable: comparing String would bring the tables of Unicode into the Embedded archive.
+public struct Explanation: Sendable {
     /// The result and its reason: `"ENOTTY: MSI-X vectors cannot be masked through VFIO; take …"`.
     public let headline: String
     /// What changes, one thing a line; after a refusal, what had happened by then.
