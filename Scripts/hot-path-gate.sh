@@ -22,7 +22,13 @@ objdump -d --no-show-raw-insn "$work/rooms.so" >"$work/code"
 nm "$work/rooms.so" | awk 'NF == 3 && $2 ~ /[tTwW]/ { print $3 } NF == 2 { print $2 }' | sort -u >"$work/mangled"
 swift demangle --simplified --compact <"$work/mangled" | paste "$work/mangled" - >"$work/names"
 
-gate() { awk -f Scripts/hot-path.awk "$work/names" "$1" "$work/code"; }
+# Where each function ends. The linker leaves the bodies of functions that another object defines as well behind their
+# neighbours, without a name: what is past a function's end is not its own.
+nm -S "$work/rooms.so" | while read -r address size kind name; do
+    if [[ $kind == [tTwW] ]]; then printf '%s %016x\n' "$name" $((16#$address + 16#$size)); fi
+done >"$work/ends"
+
+gate() { awk -f Scripts/hot-path.awk "$work/names" "$1" "$work/ends" "$work/code"; }
 
 if [[ ${1:-} != --self-test ]]; then
     gate Scripts/hot-symbols.txt || die 1 "the hot path allocates, counts references or locks, or a symbol is gone."

@@ -67,7 +67,7 @@ enum Backend: ~Copyable {
         let token = Token(.source, index: index, generation: sources[index].generation).bits
         switch self {
         case .epoll(let tier):
-            tier.arm(index, sources[index])
+            tier.arm(index, descriptor: descriptor, delivery: sources[index].delivery, token: token)
             return true
         case .ring(let ring):
             if sources[index].delivery == .edge {

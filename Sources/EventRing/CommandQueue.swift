@@ -22,9 +22,12 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
     /// Nobody carries out commands until `bind`.
     package func unbind() { owner.store(0, ordering: .sequentiallyConsistent) }
 
+    /// Whether there is something to carry out.
+    package var isEmpty: Bool { newest.load(ordering: .relaxed) <= Self.closed }
+
     /// Runs the commands posted since the last time, oldest first; returns how many.
     package func carryOut(on owner: inout Owner) -> UInt64 {
-        guard newest.load(ordering: .relaxed) > Self.closed else { return 0 }
+        if isEmpty { return 0 }
         var next = Self.inOrder(newest.exchange(0, ordering: .acquiring))
         var count: UInt64 = 0
         while let command = next {

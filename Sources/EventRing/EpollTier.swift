@@ -65,12 +65,11 @@ internal import Synchronization
     }
 
     /// Arms a source; a failure arrives as a completion, as with a ring.
-    func arm(_ index: UInt32, _ source: Source) {
-        let token = Token(.source, index: index, generation: source.generation).bits
-        var result = irqmux_duplicate(source.descriptor)
+    func arm(_ index: UInt32, descriptor source: Int32, delivery: Delivery, token: UInt64) {
+        var result = irqmux_duplicate(source)
         if result >= 0 {
             duplicates[index] = result
-            let style = source.delivery == .edge ? EPOLLET.rawValue : EPOLLONESHOT.rawValue
+            let style = delivery == .edge ? EPOLLET.rawValue : EPOLLONESHOT.rawValue
             let events = EPOLLIN.rawValue | style
             result = irqmux_epoll_control(descriptor, EPOLL_CTL_ADD, duplicates[index], events, token)
             if result < 0 { disarm(index) }

@@ -39,7 +39,7 @@ extension EventLoop {
     ///
     /// - Throws: `ENOENT` when it was removed before.
     public mutating func remove(_ source: SourceID) throws(RingError) {
-        let index = try locate(source, "removing a source")
+        let index = try sources.locate(source, "removing a source")
         let phase = sources[index].phase
         sourceCount -= 1
         sources[index].removed = true
@@ -62,7 +62,7 @@ extension EventLoop {
     ///
     /// - Throws: `ENOENT` when it was removed.
     public mutating func arm(_ source: SourceID) throws(RingError) {
-        let index = try locate(source, "arming a source")
+        let index = try sources.locate(source, "arming a source")
         switch sources[index].phase {
         case .idle: enqueueArming(index)
         case .cancelling: sources[index].wanted = true
@@ -74,7 +74,7 @@ extension EventLoop {
     ///
     /// - Throws: `ENOENT` when it was removed.
     public mutating func disarm(_ source: SourceID) throws(RingError) {
-        let index = try locate(source, "disarming a source")
+        let index = try sources.locate(source, "disarming a source")
         switch sources[index].phase {
         case .arming: sources[index].phase = .idle
         case .armed: cancel(index)
@@ -90,15 +90,8 @@ extension EventLoop {
     ///
     /// - Throws: `ENOENT` when it was removed.
     public func counts(of source: SourceID) throws(RingError) -> (notifications: UInt64, taken: UInt64) {
-        let index = try locate(source, "reading a source's counts")
+        let index = try sources.locate(source, "reading a source's counts")
         return (sources[index].notifications, sources[index].taken)
-    }
-
-    func locate(_ source: SourceID, _ operation: StaticString) throws(RingError) -> UInt32 {
-        guard source.index < UInt32(sources.count), sources[source.index].generation == source.generation,
-            sources[source.index].phase != .free, !sources[source.index].removed
-        else { throw RingError(operation, errno: ENOENT, remedy: "the source was removed") }
-        return source.index
     }
 
     // MARK: The work list
@@ -130,5 +123,15 @@ extension EventLoop {
         sources[index].phase = .free
         sources[index].link = firstFree
         firstFree = index
+    }
+}
+
+extension Slab<Source> {
+    /// The place of a source that is alive.
+    func locate(_ source: SourceID, _ operation: StaticString) throws(RingError) -> UInt32 {
+        guard source.index < UInt32(count), self[source.index].generation == source.generation,
+            self[source.index].phase != .free, !self[source.index].removed
+        else { throw RingError(operation, errno: ENOENT, remedy: "the source was removed") }
+        return source.index
     }
 }

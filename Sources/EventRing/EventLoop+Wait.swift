@@ -14,7 +14,7 @@ extension EventLoop {
         if control.wantsAttention { attend() }
         if firstWork != .max { flushWork() }
         queue.consume(upTo: position)
-        control.board.publish(statistics)
+        control.board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
         let limit = pending || stopped ? 0 : min(timeout, untilTimer())
         let start = options.instrumented ? clock.now : 0
@@ -117,8 +117,9 @@ extension EventLoop {
         if limit > spent { try sleep(limit == .max ? .max : limit - spent) }
     }
 
+    // Mutating, like every helper on the waiting path: for a borrowed `self` of this size the compiler makes a copy.
     /// Sorts the kernel's answers into those that mean "come again" and those that mean trouble.
-    private func check(_ result: Int32) throws(RingError) {
+    private mutating func check(_ result: Int32) throws(RingError) {
         switch result {
         case 0...: return
         // Time is up; a signal came; completions overflowed and have to be reaped before more can be submitted.

@@ -49,9 +49,10 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
         unsafe cells.deallocate()
     }
 
-    func publish(_ statistics: borrowing LoopStatistics) {
+    /// `inout` so that the values are read where they are; a copy of them all would cost more than publishing.
+    func publish(_ statistics: inout LoopStatistics) {
         // SAFETY: LoopStatistics is nothing but UInt64 fields (a test compares), so it reads as that many words.
-        unsafe withUnsafeBytes(of: statistics) { bytes in
+        unsafe withUnsafeBytes(of: &statistics) { bytes in
             for word in 0..<Self.words {
                 let value = unsafe bytes.loadUnaligned(fromByteOffset: word * 8, as: UInt64.self)
                 unsafe cells[word].store(value, ordering: .relaxed)

@@ -70,7 +70,7 @@ extension Mux {
     /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the
     /// same.
     public mutating func disconnect(_ id: VectorID) throws(MuxError) {
-        let slot = try locate(id, "disconnecting a vector")
+        let slot = try entries.locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
         guard let device = devices[place] else { return discardEntry(slot) }
         let index = entries[slot].index
@@ -100,13 +100,6 @@ extension Mux {
             throw MuxError("using a device", errno: ENOENT, remedy: "the device was detached")
         }
         return device
-    }
-
-    func locate(_ id: VectorID, _ operation: StaticString) throws(MuxError) -> UInt32 {
-        guard id.slot < UInt32(entries.count), entries[id.slot].generation == id.generation,
-            entries[id.slot].eventfd >= 0
-        else { throw MuxError(operation, errno: ENOENT, remedy: "the vector was disconnected") }
-        return id.slot
     }
 
     func isConnected(_ slot: UInt32, _ id: DeviceID, _ index: IRQIndex) -> Bool {
@@ -211,5 +204,15 @@ extension Mux {
         for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 {
             _ = irqmux_close(entries[slot].eventfd)
         }
+    }
+}
+
+extension Slab<VectorEntry> {
+    /// The place of a vector that is connected.
+    func locate(_ id: VectorID, _ operation: StaticString) throws(MuxError) -> UInt32 {
+        guard id.slot < UInt32(count), self[id.slot].generation == id.generation, self[id.slot].eventfd >= 0 else {
+            throw MuxError(operation, errno: ENOENT, remedy: "the vector was disconnected")
+        }
+        return id.slot
     }
 }

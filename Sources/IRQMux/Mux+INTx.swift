@@ -11,7 +11,7 @@ extension Mux {
     /// service.
     /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says.
     public mutating func acknowledge(_ id: VectorID) throws(MuxError) {
-        let slot = try locate(id, "acknowledging an interrupt")
+        let slot = try entries.locate(id, "acknowledging an interrupt")
         if unacknowledged == slot { unacknowledged = .max }
         try endService(slot)
     }
@@ -55,12 +55,12 @@ extension Mux {
         if !entries[slot].inService && !entries[slot].ready { try setDevice(slot, .unmask) }
     }
 
-    private func isMaskable(_ slot: UInt32) -> Bool {
+    private mutating func isMaskable(_ slot: UInt32) -> Bool {
         guard let device = devices[Int(entries[slot].device)] else { return false }
         do throws(DeviceError) { return try device.info(entries[slot].index).maskable } catch { return false }
     }
 
-    private func setDevice(_ slot: UInt32, _ action: IRQRequest.Action) throws(MuxError) {
+    private mutating func setDevice(_ slot: UInt32, _ action: IRQRequest.Action) throws(MuxError) {
         guard let device = devices[Int(entries[slot].device)] else { return }
         do throws(DeviceError) {
             _ = try device.set(IRQRequest(entries[slot].index, action, start: entries[slot].number, .none(count: 1)))

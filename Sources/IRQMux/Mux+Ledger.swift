@@ -12,7 +12,7 @@ extension Mux {
     /// a running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
     /// - Throws: `ENOENT` when it was disconnected; what reading `/proc` says.
     public mutating func ledger(_ id: VectorID) throws(MuxError) -> Ledger {
-        let slot = try locate(id, "accounting for a vector")
+        let slot = try entries.locate(id, "accounting for a vector")
         return account(slot, raisedBy: devices[Int(entries[slot].device)])
     }
 

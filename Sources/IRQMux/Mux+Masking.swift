@@ -10,7 +10,7 @@ extension Mux {
     ///
     /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx.
     public mutating func mask(_ id: VectorID) throws(MuxError) {
-        let slot = try locate(id, "masking a vector")
+        let slot = try entries.locate(id, "masking a vector")
         if entries[slot].index == .intx { try maskDevice(slot) }
         entries[slot].gate.mask()
         shut(slot)
@@ -20,7 +20,7 @@ extension Mux {
     ///
     /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx.
     public mutating func unmask(_ id: VectorID) throws(MuxError) {
-        let slot = try locate(id, "unmasking a vector")
+        let slot = try entries.locate(id, "unmasking a vector")
         open(slot, holding: entries[slot].gate.unmask())
         if entries[slot].index == .intx { try unmaskDevice(slot) }
     }
@@ -29,14 +29,14 @@ extension Mux {
     ///
     /// - Throws: `ENOENT` when it was disconnected.
     public func isMasked(_ id: VectorID) throws(MuxError) -> Bool {
-        entries[try locate(id, "looking at a vector")].gate.isMasked
+        entries[try entries.locate(id, "looking at a vector")].gate.isMasked
     }
 
     /// Whether something waits for a vector to be unmasked or routed: its pending bit.
     ///
     /// - Throws: `ENOENT` when it was disconnected.
     public func isPending(_ id: VectorID) throws(MuxError) -> Bool {
-        let slot = try locate(id, "looking at a vector")
+        let slot = try entries.locate(id, "looking at a vector")
         return entries[slot].gate.isPending || entries[slot].ready
     }
 

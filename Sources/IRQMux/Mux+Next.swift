@@ -66,7 +66,7 @@ extension Mux {
     }
 
     @inline(never)
-    private func ownSourceEvent(_ event: Event) -> VectorEvent {
+    private mutating func ownSourceEvent(_ event: Event) -> VectorEvent {
         let kind: VectorEvent.Kind =
             switch event.kind {
             case .signal: .source
@@ -79,7 +79,7 @@ extension Mux {
     }
 
     @inline(never)
-    private func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
+    private mutating func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
         guard case .failed(let errno) = event.kind else { return nil }
         return VectorEvent(
             kind: .failed(errno: errno), id: VectorID(slot: slot, generation: entries[slot].generation),

@@ -8,7 +8,7 @@ extension Mux {
     /// - Throws: `ENOENT` when it was disconnected; `ENOSPC`, `EBADF`, `EINVAL`, `EMFILE` for fan-out targets, and then
     ///   the old route stays.
     public mutating func route(_ id: VectorID, to route: Route) throws(MuxError) {
-        let slot = try locate(id, "routing a vector")
+        let slot = try entries.locate(id, "routing a vector")
         try setRoute(slot, route)
     }
 
@@ -16,7 +16,7 @@ extension Mux {
     ///
     /// - Throws: `ENOENT` when it was disconnected.
     public func route(of id: VectorID) throws(MuxError) -> Route {
-        let slot = try locate(id, "looking at a vector")
+        let slot = try entries.locate(id, "looking at a vector")
         return switch entries[slot].route {
         case .handler: .handler
         case .parked: .parked

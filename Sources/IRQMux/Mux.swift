@@ -115,9 +115,14 @@ extension Mux {
         do throws(RingError) {
             try loop.wait(timeout: firstReady == .max ? timeout : 0)
         } catch { throw MuxError(error) }
-        _ = commands.carryOut(on: &self)
+        if !commands.isEmpty { attend() }
     }
 
+    /// Does what other threads asked for. Kept out of line: this part may retain and release, waiting may not.
+    @inline(never)
+    private mutating func attend() { _ = commands.carryOut(on: &self) }
+
+    @inline(never)
     private mutating func serve() {
         commands.bind()
         serving = true
