@@ -117,6 +117,10 @@ public struct EventLoop: ~Copyable {
     /// How many sources the loop can still take.
     public var room: Int { options.capacity - Int(sourceCount) }
 
+    /// How many disarmed or removed sources the kernel has not let go of yet. Each wait settles some of them (with
+    /// io_uring about 20, since Linux 6.13); they hand out nothing meanwhile.
+    public var unsettled: Int { Int(cancelling) }
+
     /// The time source of `Event.ticks`.
     public var time: CycleClock { clock }
 

@@ -63,9 +63,12 @@ internal import EventRing
     func disarm() throws {
         // SAFETY: the loop lives as long as the engine.
         for id in ids { try unsafe loop.pointee.disarm(id) }
-        // SAFETY: as above. Sends the cancellations, and settles the kernel's answers.
-        try unsafe loop.pointee.wait(timeout: 0)
-        dispatch()
+        repeat {
+            // SAFETY: as above. Sends the cancellations, and settles the kernel's answers.
+            try unsafe loop.pointee.wait(timeout: 0)
+            dispatch()
+            // SAFETY: as above.
+        } while unsafe loop.pointee.unsettled > 0
     }
 
     func drain(until total: UInt64) throws {
