@@ -7,10 +7,14 @@ internal import InterruptModel
 /// something changes, never per event, but for the unmasking of a level-triggered interrupt, which is a system call
 /// anyway.
 class AttachedDevice {
+    /// Tells this device from others that were attached at the same place.
+    let generation: UInt32
     /// The accounts of vectors that were disconnected.
     var retired = Ledger()
     /// How many of the device's vectors are connected, by index.
     var connected: [UInt32] = [0, 0, 0, 0, 0]
+
+    init(generation: UInt32) { self.generation = generation }
 
     func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo {
         throw DeviceError("GET_IRQ_INFO", errno: ENODEV)
@@ -25,9 +29,9 @@ class AttachedDevice {
 final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevice {
     private let device: Device
 
-    init(_ device: consuming Device) {
+    init(_ device: consuming Device, generation: UInt32) {
         self.device = device
-        super.init()
+        super.init(generation: generation)
     }
 
     override func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }

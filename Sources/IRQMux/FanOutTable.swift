@@ -25,6 +25,9 @@ struct FanOutTable: ~Copyable {
 
     /// Duplicates the descriptors into a new list and returns its first node. All or nothing.
     mutating func makeList(_ targets: [Int32]) throws(MuxError) -> UInt32 {
+        guard !targets.isEmpty else {
+            throw MuxError("routing a vector", errno: EINVAL, remedy: "give a fan-out a target, or park the vector")
+        }
         guard targets.count <= free else {
             throw MuxError("routing a vector", errno: ENOSPC, remedy: "make the mux with more MuxOptions.fanOutTargets")
         }

@@ -2,10 +2,10 @@ internal import CKernel
 internal import EventRing
 public import InterruptModel
 
-// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened
-// to, or everything is as it was.
+// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened to,
+// or everything is as it was.
 extension Mux {
-    /// Attaches a device. Nothing is asked of it before `connect`.
+    /// Attaches a device. Nothing is asked of it before `connect`; from then on its interrupts are the mux's to assign.
     ///
     /// - Throws: `ENOSPC` when there are `MuxOptions.devices` already.
     public mutating func attach<Device: InterruptDevice & ~Copyable>(
@@ -14,8 +14,9 @@ extension Mux {
         guard let place = devices.firstIndex(where: { $0 == nil }) else {
             throw MuxError("attaching a device", errno: ENOSPC, remedy: "make the mux with more MuxOptions.devices")
         }
-        devices[place] = AttachedDeviceOf(device)
-        return DeviceID(place: place)
+        deviceGeneration &+= 1
+        devices[place] = AttachedDeviceOf(device, generation: deviceGeneration)
+        return DeviceID(place: place, generation: deviceGeneration)
     }
 
     /// Disconnects what is connected of a device and lets it go.
@@ -38,10 +39,10 @@ extension Mux {
     ///   - route: The route of each vector.
     ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
     /// - Returns: One identity a vector, in order.
-    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes
-    /// it;
-    ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full, or with `MuxError.available` when the
-    ///   device has fewer; `EMFILE`.
+    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes it;
+    ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full (the places of vectors just disconnected come
+    ///   free with the next wait), or with `MuxError.available` when the host has fewer left; `EMFILE`; what else
+    ///   SET_IRQS says. Whatever the device did before it refused is taken back.
     @discardableResult
     public mutating func connect(
         _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,
@@ -67,14 +68,15 @@ extension Mux {
     /// Takes a vector's eventfd away from the device and forgets the vector. What was still held is dropped by name in
     /// the device's ledger. The last vector of an index disables it.
     ///
-    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the
-    /// same.
+    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the same.
     public mutating func disconnect(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
         guard let device = devices[place] else { return discardEntry(slot) }
         let index = entries[slot].index
-        if device.connected[Int(index.rawValue)] == 1 { return try disconnectAll(DeviceID(place: place), index) }
+        if device.connected[Int(index.rawValue)] == 1 {
+            return try disconnectAll(DeviceID(place: place, generation: device.generation), index)
+        }
         let request = IRQRequest(index, .trigger, start: entries[slot].number, .eventfd([-1]))
         defer { retire(slot, device) }
         do throws(DeviceError) { _ = try device.set(request) } catch { throw MuxError(error) }
@@ -82,8 +84,7 @@ extension Mux {
 
     /// Disables an index of a device and forgets its vectors. No effect when none is connected.
     ///
-    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the
-    /// same.
+    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the same.
     public mutating func disconnectAll(_ id: DeviceID, _ index: IRQIndex) throws(MuxError) {
         let device = try locate(id)
         guard device.connected[Int(index.rawValue)] > 0 else { return }
@@ -96,7 +97,7 @@ extension Mux {
     // MARK: Steps
 
     func locate(_ id: DeviceID) throws(MuxError) -> AttachedDevice {
-        guard id.place < devices.count, let device = devices[id.place] else {
+        guard id.place < devices.count, let device = devices[id.place], device.generation == id.generation else {
             throw MuxError("using a device", errno: ENOENT, remedy: "the device was detached")
         }
         return device
@@ -114,13 +115,13 @@ extension Mux {
         guard !numbers.isEmpty, numbers.upperBound <= info.count else {
             throw MuxError("connecting vectors", errno: EINVAL, remedy: "ask interruptInfo how many the device has")
         }
-        guard numbers.count <= loop.room else {
-            throw MuxError("connecting vectors", errno: ENOSPC, remedy: "make the mux with a greater loop capacity")
-        }
         for slot in 0..<UInt32(entries.count)
         where isConnected(slot, id, index) && numbers.contains(entries[slot].number) {
             throw MuxError(
                 "connecting vectors", errno: EBUSY, remedy: "disconnect the vector first, or change its route")
+        }
+        guard numbers.count <= loop.room else {
+            throw MuxError("connecting vectors", errno: ENOSPC, remedy: "make the mux with a greater loop capacity")
         }
     }
 
@@ -152,12 +153,27 @@ extension Mux {
     ) throws(MuxError) {
         let request = IRQRequest(
             index, .trigger, start: numbers.lowerBound, .eventfd(slots.map { entries[$0].eventfd }))
+        for slot in slots { entries[slot].raisedBefore = device.raisedCount(entries[slot].vector) ?? 0 }
         let available: UInt32
-        do throws(DeviceError) { available = try device.set(request) } catch { throw MuxError(error) }
+        do throws(DeviceError) { available = try device.set(request) } catch {
+            takeBack(device, index, numbers)
+            throw MuxError(error)
+        }
         guard available == 0 else {
             throw MuxError(
                 "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer",
                 available: available)
+        }
+    }
+
+    /// After a refusal, which may have left a part of the range assigned: nothing of it is.
+    private func takeBack(_ device: AttachedDevice, _ index: IRQIndex, _ numbers: Range<UInt32>) {
+        do throws(DeviceError) {
+            guard device.connected[Int(index.rawValue)] > 0 else { return try disable(device, index) }
+            let none = [Int32](repeating: -1, count: numbers.count)
+            _ = try device.set(IRQRequest(index, .trigger, start: numbers.lowerBound, .eventfd(none)))
+        } catch {
+            // It says that there is nothing to take back, or refuses everything.
         }
     }
 
@@ -171,10 +187,15 @@ extension Mux {
 
     /// Closes the account of a vector, and forgets it.
     private mutating func retire(_ slot: UInt32, _ device: AttachedDevice) {
-        var account = account(slot, raisedBy: nil)
-        account.drops[.routeRemoved] &+= account.pending
-        account.pending = 0
-        device.retired.merge(account)
+        do throws(MuxError) {
+            var account = try account(slot, raisedBy: device)
+            account.drops[.routeRemoved] &+= account.pending
+            account.pending = 0
+            device.retired.merge(account)
+        } catch {
+            // Somebody closed the eventfd: all that is known is what was delivered.
+            device.retired.merge(Ledger(raised: entries[slot].delivered, delivered: entries[slot].delivered))
+        }
         device.connected[Int(entries[slot].index.rawValue)] -= 1
         discardEntry(slot)
     }

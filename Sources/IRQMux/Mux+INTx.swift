@@ -7,9 +7,9 @@ internal import InterruptModel
 extension Mux {
     /// Says that the device behind an INTx has been quieted: the line is unmasked, and the next interrupt may come.
     ///
-    /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in
-    /// service.
-    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says.
+    /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in service.
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says, and then the interrupt stays in service and may be
+    ///   acknowledged again.
     public mutating func acknowledge(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "acknowledging an interrupt")
         if unacknowledged == slot { unacknowledged = .max }
@@ -23,21 +23,24 @@ extension Mux {
         if entries[slot].route == .handler, options.intxAcknowledgement == .afterHandler { unacknowledged = slot }
     }
 
-    /// Acknowledges the INTx whose event was handed out last.
+    /// Acknowledges the INTx whose event was handed out last. When the device refuses, `next` hands out the failure.
     @inline(never)
     mutating func acknowledgeHandedOut() {
         guard unacknowledged != .max else { return }
         let slot = unacknowledged
         unacknowledged = .max
-        try? endService(slot)
+        do throws(MuxError) { try endService(slot) } catch {
+            entries[slot].refusal = error.errno
+            enlist(slot)
+        }
     }
 
     private mutating func endService(_ slot: UInt32) throws(MuxError) {
         guard entries[slot].inService else { return }
-        entries[slot].inService = false
         // Listen first: the unmasking may fire at once.
         if let source = entries[slot].source { try? loop.arm(source) }
         if !entries[slot].deviceMasked { try setDevice(slot, .unmask) }
+        entries[slot].inService = false
     }
 
     /// Masks the line in the device, where it has a mask.
@@ -51,8 +54,8 @@ extension Mux {
     /// its delivery comes first.
     mutating func unmaskDevice(_ slot: UInt32) throws(MuxError) {
         guard entries[slot].deviceMasked else { return }
+        if !entries[slot].inService && !entries[slot].gate.isPending { try setDevice(slot, .unmask) }
         entries[slot].deviceMasked = false
-        if !entries[slot].inService && !entries[slot].ready { try setDevice(slot, .unmask) }
     }
 
     private mutating func isMaskable(_ slot: UInt32) -> Bool {

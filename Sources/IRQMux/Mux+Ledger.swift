@@ -3,37 +3,38 @@ internal import EventRing
 public import InterruptModel
 
 // The account. What went into a vector's eventfd is known exactly, because on the hot path nobody reads it: the counter
-// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device.
-// The two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
+// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device. The
+// two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
 extension Mux {
     /// The account of one vector. Costs some microseconds, on the loop's thread.
     ///
-    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In
-    /// a running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
-    /// - Throws: `ENOENT` when it was disconnected; what reading `/proc` says.
+    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In a
+    /// running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
+    /// - Throws: `ENOENT` when it was disconnected; `EBADF` or `EINVAL` when its eventfd was closed from outside, `ENOENT`
+    ///   or `EACCES` without /proc.
     public mutating func ledger(_ id: VectorID) throws(MuxError) -> Ledger {
         let slot = try entries.locate(id, "accounting for a vector")
-        return account(slot, raisedBy: devices[Int(entries[slot].device)])
+        return try account(slot, raisedBy: devices[Int(entries[slot].device)])
     }
 
     /// The account of a device: of all its vectors, those disconnected since it was attached included.
     ///
-    /// - Throws: `ENOENT` when it was detached.
+    /// - Throws: `ENOENT` when it was detached; otherwise as for a vector.
     public mutating func ledger(_ id: DeviceID) throws(MuxError) -> Ledger {
         let device = try locate(id)
         var sum = device.retired
-        for slot in 0..<UInt32(entries.count)
-        where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place {
-            sum.merge(account(slot, raisedBy: device))
+        for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 && Int(entries[slot].device) == id.place
+        {
+            sum.merge(try account(slot, raisedBy: device))
         }
         return sum
     }
 
-    /// - Parameter device: Who says how much was raised; `nil` takes what the eventfd holds for it.
-    mutating func account(_ slot: UInt32, raisedBy device: AttachedDevice?) -> Ledger {
-        let signals = signalsReceived(slot)
-        let notifications = notificationsSeen(slot)
-        var ledger = Ledger(raised: device?.raisedCount(entries[slot].vector) ?? signals)
+    /// - Parameter device: Who says how much was raised, where it counts.
+    mutating func account(_ slot: UInt32, raisedBy device: AttachedDevice?) throws(MuxError) -> Ledger {
+        let (raised, signals) = try signals(slot, raisedBy: device)
+        let notifications = seen(slot).notifications
+        var ledger = Ledger(raised: raised)
         ledger.delivered = entries[slot].delivered
         let held: UInt64 = entries[slot].gate.isPending || entries[slot].ready || entries[slot].silenced ? 1 : 0
         var underWay: UInt64 = 0
@@ -50,16 +51,36 @@ extension Mux {
         return ledger
     }
 
-    private func signalsReceived(_ slot: UInt32) -> UInt64 {
-        var waiting: UInt64 = 0
-        // SAFETY: the pointer is valid for the call.
-        _ = unsafe irqmux_eventfd_peek(entries[slot].eventfd, &waiting)
-        return taken(slot).taken &+ waiting
+    /// What the device says it raised, and what arrived. The device may be raising meanwhile: what arrived is between
+    /// what it said before and what it says after, but for a signal that is just being written. So look again then.
+    private func signals(
+        _ slot: UInt32, raisedBy device: AttachedDevice?
+    ) throws(MuxError) -> (raised: UInt64, received: UInt64) {
+        var raised: UInt64 = 0
+        var received: UInt64 = 0
+        for _ in 0..<4 {
+            let before = device?.raisedCount(entries[slot].vector)
+            received = try signalsReceived(slot)
+            guard let before, let after = device?.raisedCount(entries[slot].vector) else { return (received, received) }
+            raised = after &- entries[slot].raisedBefore
+            if before &- entries[slot].raisedBefore <= received, received <= raised { return (received, received) }
+        }
+        return (raised, received)
     }
 
-    private func notificationsSeen(_ slot: UInt32) -> UInt64 { taken(slot).notifications }
+    private func signalsReceived(_ slot: UInt32) throws(MuxError) -> UInt64 {
+        var waiting: UInt64 = 0
+        // SAFETY: the pointer is valid for the call.
+        let looked = unsafe irqmux_eventfd_peek(entries[slot].eventfd, &waiting)
+        guard looked == 0 else {
+            throw MuxError(
+                "accounting for a vector", errno: -looked,
+                remedy: "/proc must be readable, and nobody but the mux may close its eventfds")
+        }
+        return seen(slot).taken &+ entries[slot].taken &+ waiting
+    }
 
-    private func taken(_ slot: UInt32) -> (notifications: UInt64, taken: UInt64) {
+    private func seen(_ slot: UInt32) -> (notifications: UInt64, taken: UInt64) {
         guard let source = entries[slot].source else { return (0, 0) }
         do throws(RingError) { return try loop.counts(of: source) } catch { return (0, 0) }
     }

@@ -18,11 +18,12 @@ extension Mux {
 
     /// Resumes delivery; what came meanwhile is delivered as one event. No effect on a vector that is not masked.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx.
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx, and then the vector stays masked.
     public mutating func unmask(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "unmasking a vector")
-        open(slot, holding: entries[slot].gate.unmask())
+        guard entries[slot].gate.isMasked else { return }
         if entries[slot].index == .intx { try unmaskDevice(slot) }
+        open(slot, holding: entries[slot].gate.unmask())
     }
 
     /// Whether a vector is masked.
@@ -44,23 +45,34 @@ extension Mux {
     mutating func shut(_ slot: UInt32) {
         guard entries[slot].ready else { return }
         entries[slot].ready = false
-        _ = entries[slot].gate.arrive()
+        _ = entries[slot].gate.arrive(entries[slot].readyCount)
+        entries[slot].readyCount = 0
     }
 
     /// The gate may be open: `held` notifications are delivered, as one.
     mutating func open(_ slot: UInt32, holding held: UInt64) {
         guard entries[slot].gate.isOpen else { return }
-        if entries[slot].silenced, let source = entries[slot].source {
-            // The signals are still in the eventfd, so arming reports them: nothing else is to be delivered for them.
-            entries[slot].silenced = false
-            try? loop.arm(source)
-        } else if held > 0 {
-            makeReady(slot)
-        }
+        if entries[slot].silenced { endSilence(slot) }
+        guard held > 0 else { return }
+        entries[slot].ready = true
+        entries[slot].readyCount &+= held
+        enlist(slot)
     }
 
-    private mutating func makeReady(_ slot: UInt32) {
-        entries[slot].ready = true
+    /// Listens again. What the eventfd holds by now belongs to what is held, and is taken out: arming then tells of what
+    /// comes later and of nothing else. (Whether arming would tell of it depends on how the loop listened.)
+    private mutating func endSilence(_ slot: UInt32) {
+        entries[slot].silenced = false
+        var count: UInt64 = 0
+        // SAFETY: the pointer is valid for the call.
+        if unsafe irqmux_eventfd_take_without_waiting(entries[slot].eventfd, &count) == 0 {
+            entries[slot].taken &+= count
+        }
+        if let source = entries[slot].source { try? loop.arm(source) }
+    }
+
+    /// Puts a place into the ready list.
+    mutating func enlist(_ slot: UInt32) {
         guard !entries[slot].listed else { return }
         entries[slot].listed = true
         entries[slot].link = firstReady

@@ -19,7 +19,7 @@ extension Mux {
             if entries[slot].gate.isOpen {
                 if let handed = deliver(slot, event.count, event.ticks) { return handed }
             } else {
-                hold(slot)
+                hold(slot, event.count)
             }
         }
     }
@@ -40,8 +40,8 @@ extension Mux {
 
     /// Keeps one notification for later. A storm on a shut vector is silenced: its signals wait in the eventfd.
     @inline(never)
-    private mutating func hold(_ slot: UInt32) {
-        _ = entries[slot].gate.arrive()
+    private mutating func hold(_ slot: UInt32, _ count: UInt64) {
+        _ = entries[slot].gate.arrive(max(count, 1))
         guard !entries[slot].silenced, entries[slot].gate.held >= options.silenceAfter,
             let source = entries[slot].source, entries[slot].index != .intx
         else { return }
@@ -57,10 +57,14 @@ extension Mux {
             firstReady = entries[slot].link
             entries[slot].link = .max
             entries[slot].listed = false
+            if entries[slot].refusal != 0 { return refusal(slot) }
             // The gate may have been shut again since it was put here.
             guard entries[slot].ready else { continue }
             entries[slot].ready = false
-            if let event = deliver(slot, 0, loop.time.now) { return event }
+            let count = entries[slot].readyCount
+            entries[slot].readyCount = 0
+            // Only INTx is counted; for the others this is a number of notifications, and nobody's business.
+            if let event = deliver(slot, entries[slot].index == .intx ? count : 0, loop.time.now) { return event }
         }
         return nil
     }
@@ -80,9 +84,22 @@ extension Mux {
 
     @inline(never)
     private mutating func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
+        // Timers and other sources have tags of their own, so this is the end of a vector's source.
         guard case .failed(let errno) = event.kind else { return nil }
-        return VectorEvent(
+        return failure(errno, slot, event.ticks)
+    }
+
+    private mutating func failure(_ errno: Int32, _ slot: UInt32, _ ticks: UInt64) -> VectorEvent {
+        VectorEvent(
             kind: .failed(errno: errno), id: VectorID(slot: slot, generation: entries[slot].generation),
-            vector: entries[slot].vector, tag: entries[slot].tag, count: 0, ticks: event.ticks)
+            vector: entries[slot].vector, tag: entries[slot].tag, count: 0, ticks: ticks)
+    }
+
+    /// The device refused to unmask. What is ready as well keeps its turn.
+    private mutating func refusal(_ slot: UInt32) -> VectorEvent {
+        let errno = entries[slot].refusal
+        entries[slot].refusal = 0
+        if entries[slot].ready { enlist(slot) }
+        return failure(errno, slot, loop.time.now)
     }
 }

@@ -7,17 +7,21 @@ internal import InterruptModel
 ///     var mux = try Mux()
 ///     let device = try mux.attach(exerciser)
 ///     let vectors = try mux.connect(device, .msix, 0..<64)
-///     while let event = try mux.waitForNext() { print(event.vector) }
+///     while !done {
+///         try mux.wait()
+///         while let event = mux.next() { print(event.vector) }
+///     }
 ///
 /// Made on any thread; belongs to the thread on which it first waits. Other threads use `remote`. Routes, masks and
-/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it,
-/// and
+/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it, and
 /// `ledger` proves it. Nothing is allocated per event.
 public struct Mux: ~Copyable {
     var loop: EventLoop
     let entries: Slab<VectorEntry>
     var targets: FanOutTable
     var devices: [AttachedDevice?]
+    /// Counts the devices that were attached, to tell one from an earlier one at the same place.
+    var deviceGeneration: UInt32 = 0
     let options: MuxOptions
     let commands = CommandQueue<Mux>()
 
@@ -94,8 +98,7 @@ extension Mux {
     /// Ends a run: acknowledges what is unacknowledged, and refuses other threads' commands until the next wait.
     public mutating func endRun() {
         acknowledgeHandedOut()
-        commands.unbind()
-        serving = false
+        stopServing()
         loop.endRun()
     }
 
@@ -110,11 +113,16 @@ extension Mux {
     /// - Parameter timeout: In nanoseconds; 0 looks without waiting.
     /// - Throws: `EPERM` on another thread than the loop's; what io_uring_enter or epoll_wait says.
     public mutating func wait(timeout: UInt64 = .max) throws(MuxError) {
-        if !serving { serve() }
+        let began = !serving
+        if began { serve() }
         acknowledgeHandedOut()
         do throws(RingError) {
             try loop.wait(timeout: firstReady == .max ? timeout : 0)
-        } catch { throw MuxError(error) }
+        } catch {
+            // On a thread that is not the loop's, nobody would ever carry out the commands welcomed here.
+            if began { stopServing() }
+            throw MuxError(error)
+        }
         if !commands.isEmpty { attend() }
     }
 
@@ -122,10 +130,17 @@ extension Mux {
     @inline(never)
     private mutating func attend() { _ = commands.carryOut(on: &self) }
 
-    @inline(never)
     private mutating func serve() {
         commands.bind()
         serving = true
+    }
+
+    /// Refuses other threads' commands. Whoever found them still welcome has posted before: his are carried out now, for
+    /// he would wait for ever.
+    private mutating func stopServing() {
+        commands.unbind()
+        _ = commands.carryOut(on: &self)
+        serving = false
     }
 
     /// Adds an eventfd of the caller's to the same loop, for doorbells and the like. Events have kind `source`.
@@ -135,9 +150,7 @@ extension Mux {
     public mutating func addSource(
         _ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge
     ) throws(MuxError) -> SourceID {
-        guard tag & Self.vectorTag == 0 else {
-            throw MuxError("adding a source", errno: EINVAL, remedy: "keep the highest bit of the tag clear")
-        }
+        try check(tag, "adding a source")
         do throws(RingError) { return try loop.add(descriptor, tag: tag, delivery: delivery) } catch {
             throw MuxError(error)
         }
@@ -149,11 +162,21 @@ extension Mux {
     }
 
     /// Adds a timer to the same loop; see `EventLoop.addTimer`. Events have kind `timer`.
+    ///
+    /// - Parameter tag: Comes back with each event; its highest bit must be clear.
+    /// - Throws: As `EventLoop.addTimer`; `EINVAL` for such a tag.
     public mutating func addTimer(
         after nanoseconds: UInt64, every interval: UInt64 = 0, tag: UInt64
     ) throws(MuxError) -> TimerID {
+        try check(tag, "adding a timer")
         do throws(RingError) { return try loop.addTimer(after: nanoseconds, every: interval, tag: tag) } catch {
             throw MuxError(error)
+        }
+    }
+
+    private func check(_ tag: UInt64, _ operation: StaticString) throws(MuxError) {
+        guard tag & Self.vectorTag == 0 else {
+            throw MuxError(operation, errno: EINVAL, remedy: "keep the highest bit of the tag clear")
         }
     }
 

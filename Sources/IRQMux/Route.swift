@@ -4,8 +4,8 @@ public import InterruptModel
 public enum Route: Equatable, Sendable {
     /// To this process: `Mux.next` hands out an event for each notification.
     case handler
-    /// To other eventfds, each of which is signalled once for each notification. The mux keeps duplicates of the
-    /// descriptors; the caller may close his.
+    /// To other eventfds, one at least, each of which is signalled once for each notification. The mux keeps duplicates of
+    /// the descriptors; the caller may close his. They should be O_NONBLOCK: a blocking one that is full stalls the loop.
     case fanOut([Int32])
     /// Nowhere yet: kept, and delivered when the vector gets another route.
     case parked
@@ -20,9 +20,10 @@ public struct VectorID: Hashable, Sendable {
     public var rawValue: UInt64 { UInt64(generation) << 32 | UInt64(slot) }
 }
 
-/// Names a device that is attached to a mux.
+/// Names a device that is attached to a mux. Stays invalid once detached, even when its place is used again.
 public struct DeviceID: Hashable, Sendable {
     let place: Int
+    let generation: UInt32
 }
 
 /// What `Mux.next` hands out.

@@ -1,7 +1,7 @@
 internal import EventRing
 internal import InterruptModel
 
-/// One connected vector in the mux's table.
+/// One connected vector in the mux's table: what every notification touches first, then the rest, 128 bytes in all.
 struct VectorEntry: BitwiseCopyable {
     /// The route without what belongs to it; fan-out targets hang on `firstTarget`.
     enum RouteKind: UInt8 {
@@ -16,22 +16,16 @@ struct VectorEntry: BitwiseCopyable {
     var tag: UInt64 = 0
     /// Notifications acted upon: handed to the handler, or fanned out.
     var delivered: UInt64 = 0
-    /// Signals and notifications as of the last account; see Mux+Ledger.
-    var accountedSignals: UInt64 = 0
-    var accountedNotifications: UInt64 = 0
-    var source = SourceID?.none
     var number: UInt32 = 0
     var generation: UInt32 = 0
-    /// The eventfd that the device signals; −1 for a free place.
-    var eventfd: Int32 = -1
     /// The first node of the fan-out list; `UInt32.max` for none.
     var firstTarget: UInt32 = .max
-    /// The next place in the free list or the ready list; `UInt32.max` ends a list.
-    var link: UInt32 = .max
-    var device: UInt8 = 0
+    /// The eventfd that the device signals; −1 for a free place.
+    var eventfd: Int32 = -1
     var index = IRQIndex.intx
     var route = RouteKind.handler
-    /// Something held is to be delivered by the next call of `next`.
+    var device: UInt8 = 0
+    /// What was held is to be delivered by the next call of `next`.
     var ready = false
     /// In the ready list, whether still ready or not.
     var listed = false
@@ -41,6 +35,20 @@ struct VectorEntry: BitwiseCopyable {
     var inService = false
     /// INTx only: masked in the device because the owner asked for it.
     var deviceMasked = false
+    /// The next place in the free list or the ready list; `UInt32.max` ends a list.
+    var link: UInt32 = .max
+    /// The errno with which the device refused to unmask, until `next` has told it; otherwise 0.
+    var refusal: Int32 = 0
+    /// How much of what was held `ready` stands for.
+    var readyCount: UInt64 = 0
+    /// What the device had raised of this vector before it was connected.
+    var raisedBefore: UInt64 = 0
+    /// Signals that the mux took out of the eventfd itself, when it ended a silence.
+    var taken: UInt64 = 0
+    /// Signals and notifications as of the last account; see Mux+Ledger.
+    var accountedSignals: UInt64 = 0
+    var accountedNotifications: UInt64 = 0
+    var source = SourceID?.none
 
     var vector: Vector { Vector(index, number) }
 }
