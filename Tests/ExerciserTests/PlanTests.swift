@@ -1,11 +1,12 @@
 import CKernel
 import EventRing
-import Exerciser
 import Foundation
 import InterruptModel
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import Exerciser
 
 @Suite("The device keeps its plans")
 struct PlanTests {
@@ -83,6 +84,37 @@ struct PlanTests {
         } while device.isBusy
         #expect(differences.count == 1)
         #expect(sequences.count > 1)
+    }
+
+    @Test("a stamp that is read while it is written is read again")
+    func stampIsWhole() {
+        final class Shared: Sendable {
+            let record = VectorRecord()
+            let writing = Atomic<Bool>(true)
+            let torn = Atomic<Int>(0)
+        }
+        let shared = Shared()
+        inParallel(2) { worker in
+            if worker == 0 {
+                for sequence in 1...500_000 as ClosedRange<UInt64> { shared.record.stamp(sequence &* 1000) }
+                shared.writing.store(false, ordering: .releasing)
+            } else {
+                while shared.writing.load(ordering: .acquiring) {
+                    let last = shared.record.last()
+                    if last.intendedNs != last.sequence &* 1000 { shared.torn.add(1, ordering: .relaxed) }
+                }
+            }
+        }
+        #expect(shared.torn.load(ordering: .relaxed) == 0)
+        #expect(shared.record.last() == (500_000, 500_000_000))
+    }
+
+    @Test("a reset ends the run in progress")
+    func resetStops() throws {
+        let (device, _) = try Self.ready(1)
+        try device.start(RaisePlan(Vector(.msix, 0), count: 1 << 60))
+        try device.reset()
+        #expect(!device.isBusy)
     }
 
     @Test("the stamp of a signal is there when its eventfd wakes somebody")
