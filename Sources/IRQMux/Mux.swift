@@ -130,6 +130,7 @@ extension Mux {
     @inline(never)
     private mutating func attend() { _ = commands.carryOut(on: &self) }
 
+    @inline(never)
     private mutating func serve() {
         commands.bind()
         serving = true
@@ -137,6 +138,7 @@ extension Mux {
 
     /// Refuses other threads' commands. Whoever found them still welcome has posted before: his are carried out now, for
     /// he would wait for ever.
+    @inline(never)
     private mutating func stopServing() {
         commands.unbind()
         _ = commands.carryOut(on: &self)
