@@ -12,6 +12,7 @@ extension EventLoop {
             guard position != end || refill() else { return nextWithoutCompletion() }
             let completion = queue[position]
             position &+= 1
+            fetchAhead()
             let token = Token(bits: completion.userData)
             let index = token.index
             if completion.flags & Self.more != 0, completion.result & Self.pollIn != 0, completion.result > 0,
@@ -22,6 +23,17 @@ extension EventLoop {
             }
             if let event = settle(completion, token) { return event }
         }
+    }
+
+    /// Asks for the cache line of the source four events on: with thousands of sources the table does not fit the first
+    /// cache, and the kernel's own work has filled it besides.
+    @inline(__always)
+    private mutating func fetchAhead() {
+        let ahead = position &+ 3
+        guard end &- ahead &- 1 < UInt32.max / 2 else { return }
+        let index = Token(bits: queue[ahead].userData).index
+        // SAFETY: only an address is computed, and a prefetch of any address is harmless.
+        unsafe irqmux_prefetch(sources.base + Int(index))
     }
 
     @inline(__always)
