@@ -15,11 +15,12 @@ struct IRQMuxCommand: ParsableCommand {
 
             EXAMPLES
               irqmux doctor
-              irqmux info --device software:msix=64
+              irqmux loopback
+              irqmux latency --path kvm --wait spin
               irqmux explain msix:mask:none
             """,
         version: "irqmux 0.1.0",
-        subcommands: [Doctor.self, Info.self, Loopback.self, Explain.self])
+        subcommands: [Doctor.self, Info.self, Loopback.self, Latency.self, Explain.self])
 
     /// Parses and runs; every error ends as one line on stderr.
     static func main() {

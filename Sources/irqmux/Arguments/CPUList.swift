@@ -1,16 +1,19 @@
 /// Processors in the kernel's own list form: `0`, `0,2`, `0-3,6`.
 struct CPUList: Equatable, CustomStringConvertible {
-    /// Ascending, each once.
+    /// In the order they were given, each once.
     let numbers: [Int]
 
     static let accepted = "processor numbers and ranges, as in 0,2 or 0-3"
     /// The kernel's CONFIG_NR_CPUS never exceeds it.
     static let highestNumber = 8191
 
-    init(_ numbers: [Int]) { self.numbers = Set(numbers).sorted() }
+    init(_ numbers: [Int]) {
+        var seen: Set<Int> = []
+        self.numbers = numbers.filter { seen.insert($0).inserted }
+    }
 
     init(parsing text: String) throws(UsageError) {
-        var numbers: Set<Int> = []
+        var numbers: [Int] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let ends = part.split(separator: "-", omittingEmptySubsequences: false)
             guard ends.count <= 2, let first = Self.number(ends[0]), let last = Self.number(ends[ends.count - 1]),
@@ -19,9 +22,9 @@ struct CPUList: Equatable, CustomStringConvertible {
             guard last <= Self.highestNumber else {
                 throw UsageError("no Linux has processor \(last); accepted: 0 to \(Self.highestNumber)")
             }
-            numbers.formUnion(first...last)
+            numbers += first...last
         }
-        self.init(Array(numbers))
+        self.init(numbers)
     }
 
     private static func number(_ text: Substring) -> Int? {

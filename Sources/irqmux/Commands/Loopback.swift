@@ -75,7 +75,7 @@ extension SoftwareLayout {
         guard let vectors, vectors.value > msix else { return self }
         guard !namesMSIX else {
             throw UsageError(
-                "--vectors \(vectors) is more than the device has; accepted: up to \(msix), or a greater msix= in --device"
+                "--vectors \(vectors) is more than the device has; accepted: up to \(msix), or a greater msix="
             )
         }
         var layout = self

@@ -1,0 +1,98 @@
+internal import CKernel
+internal import EventRing
+internal import Exerciser
+internal import IRQMux
+internal import InterruptModel
+internal import KVM
+internal import MicroGuest
+
+extension LatencyRun {
+    /// The sender writes eventfds, the loop receives: the floor of everything else.
+    func measureEventFD() throws -> LatencyResult {
+        let eventFDs = try Owned.eventFDs(plan.vectors)
+        var loop = try EventLoop(loopOptions)
+        for (lane, eventFD) in eventFDs.enumerated() { _ = try loop.add(eventFD.value.number, tag: UInt64(lane)) }
+        return try receive(on: &loop) { lane in _ = irqmux_eventfd_signal(eventFDs[lane].value.number, 1) }
+    }
+
+    /// The software device raises, the eventfd of SET_IRQS signals, the mux hands out.
+    func measureLoopback() throws -> LatencyResult {
+        var options = MuxOptions()
+        options.loop = loopOptions
+        options.devices = 1
+        options.fanOutTargets = 0
+        let index = plan.index
+        let device = try Exerciser(plan.layout.configuration)
+        var mux = try Mux(options)
+        let deviceID = try mux.attach(device)
+        try mux.connect(deviceID, index, 0..<UInt32(plan.vectors))
+        let log = SignalLog(lanes: plan.vectors)
+        let remote = mux.remote
+        let warmUp = Kept<HistogramSnapshot>()
+        let stimulus = Stimulus(
+            plan, log, mux.time, interruption, startsMeasuring: { warmUp.keep(remote.dispatchDelays) },
+            signal: { device.raise(Vector(index, UInt32($0))) })
+        var recorder = LatencyRecorder(log, mux.time)
+        let sender = try start(stimulus) { remote.stop() }
+        let progress = try LatencyProgress.start(plan, log)
+        do {
+            mux.beginRun()
+            defer { mux.endRun() }
+            while !mux.isStopping {
+                try mux.wait()
+                while let event = mux.next() {
+                    recorder.handle(Int(truncatingIfNeeded: event.tag))
+                    // A level-triggered line is quieted before the next look acknowledges it.
+                    if index == .intx { device.acknowledgeINTx() }
+                }
+            }
+        } catch {
+            stimulus.stop()
+            sender.join()
+            throw error
+        }
+        sender.join()
+        progress?.end()
+        var result = result(recorder, stimulus, mux.ringReport, remote.dispatchDelays, warmUp.value)
+        result.ledger = try mux.ledger(deviceID)
+        return result
+    }
+
+    /// irqfd → guest's handler → ioeventfd → loop, through a real guest. One turn is one latency.
+    func measureKVM() throws -> LatencyResult {
+        let guest = try makeGuest()
+        let eventFDs = try Owned.eventFDs(plan.vectors)
+        var irqfds: [Owned<IRQFD>] = []
+        for (message, eventFD) in eventFDs.enumerated() {
+            let irqfd = try guest.virtualMachine.assignIRQFD(eventFD.value, gsi: guest.gsi(forMessage: message))
+            irqfds.append(Owned(irqfd))
+        }
+        var loop = try EventLoop(loopOptions)
+        for message in 0..<plan.vectors {
+            _ = try loop.add(guest.doorbell(message).number, tag: UInt64(message))
+        }
+        var result = try receive(on: &loop) { lane in _ = irqmux_eventfd_signal(eventFDs[lane].value.number, 1) }
+        if let exit = guest.exit { result.trouble = "the guest \(exit)" }
+        irqfds.removeAll()
+        guest.stop()
+        return result
+    }
+
+    /// A guest that runs, on its own processor where one was given.
+    private func makeGuest() throws -> MicroGuest {
+        // The guest's thread inherits where this one may run.
+        if let cpu = plan.guestCPU { try WorkerThread.pinThisThread(to: cpu) }
+        do throws(MicroGuestError) {
+            let guest = try MicroGuest(messageVectors: plan.vectors)
+            try guest.start()
+            return guest
+        } catch {
+            switch error {
+            case .needsX86: throw CommandFailure(.unavailable, "\(error)")
+            case .kvm(let error) where error.operation == .open || error.operation == .createVirtualMachine:
+                throw CommandFailure(.unavailable, "\(error) (irqmux doctor says more)")
+            default: throw CommandFailure(.failure, "the guest: \(error)")
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+internal import EventRing
+internal import InterruptModel
+
+/// A measured latency in every form: `irqmux.latency/1`, a table with a histogram, CSV, hgrm.
+struct LatencyReport {
+    let plan: LatencyPlan
+    let result: LatencyResult
+    let selfCost: SelfCost
+    let machine: MachineFingerprint
+    let assertions: [Assertion]
+
+    /// With a rate from when the signal was due; without, from when it was sent, which then is the same.
+    var latency: HistogramSnapshot { plan.rate == nil ? result.fromSend : result.fromDue }
+
+    /// The parts of the way.
+    var stages: [LatencySeries] {
+        let late = [LatencySeries(name: "lateness", snapshot: result.lateness)]
+        return (plan.rate == nil ? [] : late) + [
+            LatencySeries(name: "from_send", snapshot: result.fromSend),
+            LatencySeries(name: "dispatch", snapshot: result.dispatch),
+        ]
+    }
+
+    private var series: [LatencySeries] { [LatencySeries(name: "latency", snapshot: latency)] + stages }
+
+    /// What was measured of each assertion.
+    var verdicts: [(assertion: Assertion, measured: Double?)] {
+        assertions.map { ($0, $0.measured(latency: latency, lost: result.lost, coalesced: result.coalesced)) }
+    }
+
+    /// How the command ends.
+    var status: ExitStatus {
+        if result.trouble != nil { return .failure }
+        let unexplained = result.ledger?.unexplained ?? 0
+        let breached = verdicts.contains { !$0.assertion.holds($0.measured) }
+        return result.lost > 0 || unexplained != 0 || breached ? .checkFailed : .success
+    }
+
+    /// What to know before believing the figures; for stderr.
+    var warnings: [String] {
+        var warnings: [String] = []
+        if let trouble = result.trouble { warnings.append(trouble) }
+        if result.lost > 0 { warnings.append("\(result.lost) of \(result.sent) signals were lost") }
+        if let ledger = result.ledger, ledger.unexplained != 0 {
+            warnings.append("the ledger does not close: \(LoopbackReport.sum(ledger))")
+        }
+        let share = result.sent > 0 ? 100 * Double(result.coalesced) / Double(result.sent) : 0
+        if share > 1 {
+            warnings.append(
+                "\(NumberText.decimal(share, places: 1)) % of the signals were coalesced: the rate is too high for this wait"
+            )
+        }
+        if latency.total > 0, latency.percentile(99.9) > 100 * max(1, latency.percentile(50)) {
+            warnings.append("p99.9 is more than 100 times p50: something else runs here; see --cpu and steal time")
+        }
+        if let steal = machine.stealPercent, steal > 1 {
+            warnings.append("the hypervisor took \(NumberText.decimal(steal, places: 1)) % of the processor time")
+        }
+        if plan.wait != .block, machine.processors.numbers.count == 1 {
+            warnings.append("spinning on a single processor delays whoever sends")
+        }
+        return warnings
+    }
+
+    // MARK: Forms
+
+    func text(terminal: Terminal) -> String {
+        let vectors = plan.vectors == 1 ? "1 vector" : "\(plan.vectors) vectors"
+        let what = device.map { " of \($0), \(plan.index.label)" } ?? ""
+        let how = plan.rate.map { "at \($0), from when each was due" } ?? "one after the other"
+        var text = "\(plan.path.rawValue)\(what), \(vectors), waiting by \(plan.wait.rawValue), ring \(machine.ring)\n"
+        text += "\(result.sent) signals \(how); \(result.coalesced) coalesced, \(result.lost) lost\n\n"
+        text += PercentileTable.text(series, terminal: terminal) + "\n"
+        text += HistogramBars.text(latency, terminal: terminal) + "\n"
+        text +=
+            "own cost: clock \(NumberText.duration(selfCost.clock)), record \(NumberText.duration(selfCost.record))\n"
+        if let ledger = result.ledger { text += "ledger: \(LoopbackReport.sum(ledger))\n" }
+        for (assertion, measured) in verdicts {
+            let holds = assertion.holds(measured)
+            text += terminal.paint(holds ? "✓" : "✗", holds ? .green : .red) + " \(assertion.verdict(measured))\n"
+        }
+        return text
+    }
+
+    private var device: String? { plan.path == .loopback ? plan.layout.description : nil }
+
+    var json: JSON {
+        .object([
+            ("schema", .string("irqmux.latency/1")),
+            ("device", device.map { .string($0) } ?? .null),
+            ("path", .string(plan.path.rawValue)),
+            ("wait", .string(plan.wait.rawValue)),
+            ("vectors", .integer(UInt64(plan.vectors))),
+            ("rate_per_s", plan.rate.map { .number($0.perSecond) } ?? .null),
+            ("count", .integer(result.sent)),
+            ("lost", .integer(result.lost)),
+            ("coalesced", .integer(result.coalesced)),
+            ("latency_ns", LatencySummary(latency).json),
+            ("stages_ns", .object(stages.map { ($0.name, LatencySummary($0.snapshot).json) })),
+            ("self_cost_ns", selfCost.json),
+            ("assertions", .array(verdicts.map(Self.json))),
+            ("environment", machine.json),
+        ])
+    }
+
+    private static func json(_ verdict: (assertion: Assertion, measured: Double?)) -> JSON {
+        .object([
+            ("assertion", .string(verdict.assertion.description)),
+            ("measured", verdict.measured.map { .number($0) } ?? .null),
+            ("held", .boolean(verdict.assertion.holds(verdict.measured))),
+        ])
+    }
+
+    var csv: String { CSVDocument.text(series) }
+    var hgrm: String { HgrmDocument.text(latency) }
+}
