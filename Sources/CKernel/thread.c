@@ -2,7 +2,15 @@
 #include "irqmux_thread.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
+
+uint64_t irqmux_this_thread(void) {
+    static atomic_uint_fast64_t threads;
+    static _Thread_local uint64_t number;
+    if (number == 0) number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
+    return number;
+}
 
 int irqmux_thread_start(pthread_t *thread, const char *name, int cpu, void *(*body)(void *), void *context) {
     pthread_attr_t attributes;

@@ -100,6 +100,14 @@ enum Backend: ~Copyable {
         }
     }
 
+    /// Whether the wake-up eventfd is listened to without `armWakeUp`.
+    var hearsWakeUps: Bool {
+        switch self {
+        case .ring: false
+        case .epoll: true
+        }
+    }
+
     /// Listens once to the loop's wake-up eventfd. One-shot, so that a storm of wake-ups is one completion.
     /// False when the submission queue is full; epoll listens from the beginning.
     func armWakeUp(_ descriptor: Int32, _ buffer: borrowing Slab<UInt64>) -> Bool {

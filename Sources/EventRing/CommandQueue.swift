@@ -19,8 +19,11 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
     /// Commands are carried out from now on, by the calling thread.
     package func bind() { owner.store(irqmux_this_thread(), ordering: .sequentiallyConsistent) }
 
-    /// Nobody carries out commands until `bind`.
-    package func unbind() { owner.store(0, ordering: .sequentiallyConsistent) }
+    /// Nobody carries out commands until `bind`; those that wait are refused, for it may never come to that.
+    package func unbind() {
+        owner.store(0, ordering: .sequentiallyConsistent)
+        refuse(replacingBy: 0, .unserved)
+    }
 
     /// Whether there is something to carry out.
     package var isEmpty: Bool { newest.load(ordering: .relaxed) <= Self.closed }
@@ -41,11 +44,13 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
     }
 
     /// Refuses every command from now on, also those already posted.
-    package func close() {
-        var next = Self.inOrder(newest.exchange(Self.closed, ordering: .acquiringAndReleasing))
+    package func close() { refuse(replacingBy: Self.closed, .refused) }
+
+    private func refuse(replacingBy end: UInt, _ state: Command<Owner>.State) {
+        var next = Self.inOrder(newest.exchange(end, ordering: .sequentiallyConsistent))
         while let refused = next {
             next = refused.following
-            refused.finish(.refused)
+            refused.finish(state)
         }
     }
 
@@ -70,8 +75,10 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
         attract()
         // The owner may have stopped serving between the look above and the post; then nobody would come for it.
         if owner.load(ordering: .sequentiallyConsistent) == 0 && command.withdraw() { throw Self.notRunning }
+        let outcome = command.wait()
+        if outcome == .unserved { throw Self.notRunning }
         // SAFETY: as above.
-        guard command.wait(), let result = unsafe value else { throw Self.gone }
+        guard outcome == .done, let result = unsafe value else { throw Self.gone }
         return result
     }
 
@@ -121,7 +128,10 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
         case waiting = 0
         case running = 1
         case done = 2
+        /// The owner is gone.
         case refused = 3
+        /// The owner serves no commands at the moment.
+        case unserved = 4
     }
 
     /// The address posted before this one; written by the poster before the command is visible.
@@ -155,12 +165,12 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
         unsafe irqmux_wake_all(word)
     }
 
-    /// Whether it was done; blocks until that is known.
-    func wait() -> Bool {
+    /// What became of it; blocks until that is known.
+    func wait() -> State {
         while true {
             // SAFETY: the word lives as long as self.
             let value = unsafe atomic.pointee.load(ordering: .acquiring)
-            if value == State.done.rawValue || value == State.refused.rawValue { return value == State.done.rawValue }
+            if value > State.running.rawValue { return State(rawValue: value) ?? .refused }
             unsafe irqmux_wait_while_equal(word, value)
         }
     }

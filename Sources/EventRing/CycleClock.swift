@@ -8,7 +8,7 @@ internal import CKernel
 /// anchor, so that `monotonic` stays within about a microsecond of the kernel's clock.
 public struct CycleClock: Sendable {
     /// Where stamps come from.
-    public enum Source: Sendable {
+    public enum Source: Sendable, Equatable {
         /// The processor's invariant cycle counter.
         case cycleCounter
         /// `clock_gettime(CLOCK_MONOTONIC)`.
@@ -59,11 +59,11 @@ public struct CycleClock: Sendable {
         source == .cycleCounter ? irqmux_scale(ticks, rate, Self.rateShift) : ticks
     }
 
-    /// How many ticks a time span is, rounded down.
+    /// How many ticks a time span is, rounded down; `UInt64.max` for one that is longer than 64 bits of ticks.
     public func ticks(_ nanoseconds: UInt64) -> UInt64 {
         guard source == .cycleCounter else { return nanoseconds }
         let product = nanoseconds.multipliedFullWidth(by: 1 << Self.rateShift)
-        // The quotient fits unless a tick is shorter than 2^-32 of the span asked for: 100 years at 5 GHz.
+        guard product.high < rate else { return .max }
         return rate.dividingFullWidth(product).quotient
     }
 

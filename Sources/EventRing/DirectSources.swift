@@ -4,26 +4,48 @@ internal import CKernel
 ///
 /// With one source, a read(2) in a loop notices a signal a quarter sooner than any path through a ring, because the one
 /// who signals has nobody to wake (docs/decisions/0002). From the third on, the ring is quicker.
+///
+/// Each is a duplicate of the caller's descriptor: as with a ring, closing the original does not end the source, and
+/// what another file is opened as afterwards is not read by mistake.
 struct DirectSources {
+    private struct Place {
+        var index = UInt32.max
+        var descriptor: Int32 = -1
+    }
+
     static var limit: UInt32 { 2 }
 
     private(set) var count = 0
-    private var first = UInt32.max
-    private var second = UInt32.max
+    private var first = Place()
+    private var second = Place()
     private var ready = UInt32.max
     private var readyCount: UInt64 = 0
 
-    mutating func insert(_ index: UInt32) {
-        if count == 0 { first = index } else { second = index }
+    /// False when there is no descriptor to be had, or none to duplicate.
+    mutating func insert(_ index: UInt32, _ descriptor: Int32) -> Bool {
+        let copy = irqmux_duplicate(descriptor)
+        guard copy >= 0 else { return false }
+        let place = Place(index: index, descriptor: copy)
+        if count == 0 { first = place } else { second = place }
         count += 1
+        return true
     }
 
+    /// Lets go of a source. What was read of it and not handed out goes back into the eventfd.
     mutating func remove(_ index: UInt32) {
-        if first == index { first = second }
-        second = .max
+        if first.index != index { swap(&first, &second) }
+        if ready == index {
+            _ = irqmux_eventfd_signal(first.descriptor, readyCount)
+            ready = .max
+        }
+        _ = irqmux_close(first.descriptor)
+        first = second
+        second = Place()
         count -= 1
-        if ready == index { ready = .max }
     }
+
+    /// Lets go of all of them.
+    mutating func removeAll() { while count > 0 { remove(first.index) } }
 
     var hasReady: Bool { ready != .max }
 
@@ -35,17 +57,16 @@ struct DirectSources {
     }
 
     /// Reads each source once; true when one was signalled. The order turns, so that neither starves the other.
-    mutating func poll(_ sources: borrowing Slab<Source>) -> Bool {
-        if read(first, sources) { return true }
-        guard count > 1 else { return false }
-        swap(&first, &second)
-        return read(first, sources)
+    mutating func poll() -> Bool {
+        if ready != .max { return true }
+        if count > 1 { swap(&first, &second) }
+        return read(first) || (count > 1 && read(second))
     }
 
-    private mutating func read(_ index: UInt32, _ sources: borrowing Slab<Source>) -> Bool {
+    private mutating func read(_ place: Place) -> Bool {
         // SAFETY: the pointer is valid for the call.
-        guard unsafe irqmux_eventfd_take(sources[index].descriptor, &readyCount) == 0 else { return false }
-        ready = index
+        guard unsafe irqmux_eventfd_take(place.descriptor, &readyCount) == 0 else { return false }
+        ready = place.index
         return true
     }
 }

@@ -19,6 +19,7 @@ extension EventLoop {
 
     /// Hands out what is ready without waiting, and leaves the loop so that `pollableDescriptor` tells of what comes.
     ///
+    /// When it was stopped before the last event, `pollableDescriptor` stays readable for the rest.
     /// - Returns: How many events there were.
     /// - Throws: As `wait`.
     @discardableResult
@@ -33,7 +34,16 @@ extension EventLoop {
             }
             guard !stopped, try finishProcessing() else { break }
         }
+        if stopped { try rouse() }
         return count
+    }
+
+    /// Makes the pollable descriptor readable.
+    private func rouse() throws(RingError) {
+        switch notifier {
+        case .some(let notifier): try notifier.signal()
+        case .none: try control.wake.signal()
+        }
     }
 
     /// Takes the notification before looking, so that whatever comes during processing notifies again.

@@ -40,6 +40,14 @@ extension EventLoop {
         statistics.handlerNanoseconds &+= clock.nanoseconds(clock.now &- batchStart)
     }
 
+    /// Counts and publishes what was handed out of a batch that is not at its end.
+    mutating func publishSoFar() {
+        recordGroup()
+        eventsUnderStamp = 0
+        eventsToStamp = options.instrumented ? 0 : .max
+        control.board.publish(&statistics)
+    }
+
     @inline(never)
     private mutating func renewStamp() {
         recordGroup()

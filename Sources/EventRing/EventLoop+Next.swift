@@ -6,6 +6,8 @@ internal import CKernel
 extension EventLoop {
     /// The next event of the batch at hand; `nil` when there is none, and then `wait` is due.
     ///
+    /// A batch is what was there when it began: completions that come meanwhile are the next wait's, so that handlers
+    /// which signal for ever keep neither timers nor other threads waiting.
     /// Never enters the kernel and never waits.
     public mutating func next() -> Event? {
         while true {
@@ -44,9 +46,11 @@ extension EventLoop {
             count: count, ticks: stamp)
     }
 
-    /// Looks for completions that came since the batch began. One acquire and one release a batch.
+    /// Takes what has come, once a wait. One acquire and one release a batch.
     @inline(__always)
     private mutating func refill() -> Bool {
+        guard mayRefill else { return false }
+        mayRefill = false
         queue.consume(upTo: position)
         end = queue.end
         guard position != end else { return false }
@@ -117,13 +121,14 @@ extension EventLoop {
             return ended ? settleEnd(completion, index) : signalled(completion, index)
         case .cancelling where ended:
             cancelling -= 1
-            if sources[index].removed {
-                statistics.stale &+= completion.result > 0 ? 1 : 0
-            } else if completion.result == 8, sources[index].delivery != .edge {
+            if sources[index].removed { statistics.stale &+= completion.result > 0 ? 1 : 0 }
+            if completion.result == 8, sources[index].delivery != .edge {
                 // A READ that completed although it was being cancelled: the count goes back to where it was, and the
                 // next arming finds it. (A removed source's descriptor may be somebody else's by now.)
-                _ = irqmux_eventfd_signal(sources[index].descriptor, sources[index].counter)
+                let descriptor = sources[index].removed ? sources[index].keeper : sources[index].descriptor
+                _ = irqmux_eventfd_signal(descriptor, sources[index].counter)
             }
+            releaseKeeper(index)
             finishCancelling(index)
             return nil
         case .cancelling:
@@ -134,6 +139,12 @@ extension EventLoop {
             statistics.stale &+= 1
             return nil
         }
+    }
+
+    private func releaseKeeper(_ index: UInt32) {
+        guard sources[index].keeper >= 0 else { return }
+        _ = irqmux_close(sources[index].keeper)
+        sources[index].keeper = -1
     }
 
     private mutating func finishCancelling(_ index: UInt32) {

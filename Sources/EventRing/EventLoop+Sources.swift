@@ -37,12 +37,19 @@ extension EventLoop {
 
     /// Removes a source. No event of it is handed out any more, also none that is queued already.
     ///
+    /// Signals that were not handed out stay in the eventfd, or are put back there by the next wait; then the place is
+    /// free. The descriptor may be closed at once.
+    ///
     /// - Throws: `ENOENT` when it was removed before.
     public mutating func remove(_ source: SourceID) throws(RingError) {
         let index = try sources.locate(source, "removing a source")
         let phase = sources[index].phase
         sourceCount -= 1
         sources[index].removed = true
+        if sources[index].delivery != .edge, phase == .armed || phase == .cancelling {
+            // The caller may close its descriptor as soon as this returns.
+            sources[index].keeper = irqmux_duplicate(sources[index].descriptor)
+        }
         switch phase {
         case .idle where !sources[index].listed: free(index)
         case .direct:

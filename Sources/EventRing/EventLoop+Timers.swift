@@ -11,7 +11,8 @@ extension EventLoop {
     public mutating func addTimer(
         after nanoseconds: UInt64, every interval: UInt64 = 0, tag: UInt64
     ) throws(RingError) -> TimerID {
-        let deadline = irqmux_monotonic_ns() &+ nanoseconds
+        let (sum, overflow) = irqmux_monotonic_ns().addingReportingOverflow(nanoseconds)
+        let deadline = overflow ? UInt64.max : sum
         guard let id = timers.add(tag: tag, deadline: deadline, interval: interval) else {
             throw RingError("adding a timer", errno: ENOSPC, remedy: "make the loop with more LoopOptions.timers")
         }

@@ -9,17 +9,20 @@ extension EventLoop {
     /// - Throws: `EPERM` on another thread than the loop's; an errno of io_uring_enter or epoll_wait that leaves
     ///   nothing to retry.
     public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
-        if !bound { try bind() }
+        if owner != irqmux_this_thread() { try bind() }
         if !serving { serve() }
         if control.wantsAttention { attend() }
-        if firstWork != .max { flushWork() }
         queue.consume(upTo: position)
+        if firstWork != .max { flushWork() }
         control.board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
-        let limit = pending || stopped ? 0 : min(timeout, untilTimer())
+        // Work is left when the kernel takes no more before completions were reaped.
+        let hurry = pending || stopped || firstWork != .max
+        let limit = hurry ? 0 : Self.reasonable(min(timeout, untilTimer()))
         let start = options.instrumented ? clock.now : 0
         if limit == 0 {
-            if !pending || backend.unsubmitted > 0 { try check(enter()) }
+            if !pending || backend.unsubmitted > 0 || backend.overflowed { try check(enter()) }
+            if direct.count > 0 { _ = readDirectly() }
         } else {
             switch waiting {
             case .block: try sleep(limit)
@@ -28,6 +31,7 @@ extension EventLoop {
             }
         }
         expireTimers()
+        mayRefill = true
         if options.instrumented { account(since: start, waited: limit > 0) }
     }
 
@@ -36,15 +40,29 @@ extension EventLoop {
         let elapsed = clock.nanoseconds(arrival &- start)
         if waited { statistics.idleNanoseconds &+= elapsed } else { statistics.kernelNanoseconds &+= elapsed }
         if clock.isDue(arrival) {
+            let source = clock.source
             clock.discipline()
             arrival = clock.now
+            // Stamps of the counter that was given up mean nothing any more.
+            if clock.source != source { (batchStart, stamp) = (arrival, arrival) }
         }
     }
 
-    /// Makes the calling thread the loop's.
+    /// More than 36 years are for ever: the kernel and the clock count in numbers that would overflow.
+    private static func reasonable(_ nanoseconds: UInt64) -> UInt64 { nanoseconds < longest ? nanoseconds : .max }
+
+    private static var longest: UInt64 { 1 << 60 }
+
+    /// Makes the calling thread the loop's, unless another one is.
+    @inline(never)
     private mutating func bind() throws(RingError) {
+        guard owner == 0 else { throw Self.foreignThread }
         try backend.bind()
-        bound = true
+        owner = irqmux_this_thread()
+    }
+
+    private static var foreignThread: RingError {
+        RingError("waiting", errno: EPERM, remedy: "a loop belongs to the thread on which it first waited")
     }
 
     /// Commands of other threads are welcome from now on.
@@ -71,7 +89,8 @@ extension EventLoop {
 
     private mutating func sleep(_ limit: UInt64) throws(RingError) {
         armWakeUp()
-        guard control.prepareToSleep() else { return try check(enter()) }
+        // Not to be woken is worse than not to sleep.
+        guard wakeUpArmed || backend.hearsWakeUps, control.prepareToSleep() else { return try check(enter()) }
         statistics.sleeps &+= 1
         statistics.systemCalls &+= 1
         let result = backend.wait(timeout: limit, sources)
@@ -80,22 +99,26 @@ extension EventLoop {
         try check(result)
     }
 
+    /// Whether a source that the loop reads itself was signalled.
+    private mutating func readDirectly() -> Bool {
+        statistics.systemCalls &+= UInt64(direct.count)
+        return direct.poll()
+    }
+
     /// Looks again and again. True when something came before `limit` nanoseconds had passed.
     private mutating func spin(_ limit: UInt64) throws(RingError) -> Bool {
         let timed = limit != .max
         let deadline = timed ? clock.now &+ clock.ticks(limit) : 0
         while true {
-            if direct.count > 0 {
-                statistics.systemCalls &+= UInt64(direct.count)
-                if direct.poll(sources) { return true }
-            }
+            var found = direct.count > 0 && readDirectly()
+            // Also when something was read: a busy source that is read must not starve those that the ring serves.
             if direct.count < Int(sourceCount) || cancelling > 0 || backend.unsubmitted > 0 {
                 try check(enter())
-                if queue.end != position { return true }
-            } else {
+                found = found || queue.end != position
+            } else if !found {
                 irqmux_pause()
             }
-            if control.wantsAttention { return true }
+            if found || control.wantsAttention { return true }
             if timed && clock.now &- deadline < UInt64.max / 2 { return false }
         }
     }
@@ -104,11 +127,12 @@ extension EventLoop {
     /// sleeps. A sixteenth of `most` is always tried, or a loop that once slept would never find out that spinning
     /// pays.
     private mutating func spinThenSleep(_ limit: UInt64, _ most: UInt64) throws(RingError) {
+        let most = min(max(most, 1), Self.longest)
         let least = max(most / 16, 1)
-        spinBudget = min(max(spinBudget, least), max(most, 1))
+        spinBudget = min(max(spinBudget, least), most)
         if try spin(min(limit, spinBudget)) {
             statistics.spinHits &+= 1
-            spinBudget = min(spinBudget * 2, max(most, 1))
+            spinBudget = min(spinBudget * 2, most)
             return
         }
         statistics.spinMisses &+= 1
@@ -124,8 +148,7 @@ extension EventLoop {
         case 0...: return
         // Time is up; a signal came; completions overflowed and have to be reaped before more can be submitted.
         case -ETIME, -EINTR, -EBUSY, -EAGAIN: return
-        case -EEXIST:
-            throw RingError("waiting", errno: EPERM, remedy: "a loop belongs to the thread on which it first waited")
+        case -EEXIST: throw Self.foreignThread
         default: throw RingError(report.tier == .epoll ? "epoll_wait" : "io_uring_enter", errno: -result)
         }
     }

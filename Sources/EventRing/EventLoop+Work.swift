@@ -18,9 +18,8 @@ extension EventLoop {
     private mutating func carryOut(_ index: UInt32) -> Bool {
         switch sources[index].phase {
         case .arming where sources[index].removed: return true
-        case .arming where readsDirectly(index):
+        case .arming where readsDirectly(index) && direct.insert(index, sources[index].descriptor):
             sources[index].phase = .direct
-            direct.insert(index)
             return true
         case .arming: return submitArming(index)
         case .cancelling where sources[index].cancelDue: return submitCancel(index)

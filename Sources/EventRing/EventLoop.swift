@@ -35,6 +35,8 @@ public struct EventLoop: ~Copyable {
     let queue: CompletionQueue
     var position: UInt32
     var end: UInt32
+    /// Whether `next` may look for completions: once after each wait.
+    var mayRefill = false
 
     // Lists through the table, by `Source.link`.
     var firstFree: UInt32
@@ -63,7 +65,8 @@ public struct EventLoop: ~Copyable {
     /// When the last wait ended, for the batch that follows it; 0 once used.
     var arrival: UInt64 = 0
 
-    var bound = false
+    /// The thread that waits; 0 before the first wait.
+    var owner: UInt64 = 0
     /// Whether other threads' commands are carried out: from the first wait to the end of `run`.
     var serving = false
     var stopped = false
@@ -109,7 +112,15 @@ public struct EventLoop: ~Copyable {
         }
     }
 
-    deinit { control.commands.close() }
+    deinit {
+        control.commands.close()
+        var reading = direct
+        reading.removeAll()
+        guard cancelling > 0 else { return }
+        for index in 0..<UInt32(sources.count) where sources[index].keeper >= 0 {
+            _ = irqmux_close(sources[index].keeper)
+        }
+    }
 
     /// The loop as other threads may use it.
     public var remote: LoopRemote { LoopRemote(control: control) }
@@ -156,7 +167,9 @@ public struct EventLoop: ~Copyable {
     }
 
     private static func submissionEntries(for options: LoopOptions) -> UInt32 {
-        UInt32(min(max(options.capacity, 8), 1024))
+        // The kernel refuses a completion queue that is smaller than the submission queue.
+        let entries = UInt32(min(max(options.capacity, 8), 1024))
+        return options.completions > 0 ? min(entries, UInt32(options.completions)) : entries
     }
 
     /// Four times the sources: one of each may be queued, and one of its cancellation, while a slow handler runs.
@@ -195,5 +208,6 @@ extension EventLoop {
     public mutating func endRun() {
         control.commands.unbind()
         serving = false
+        publishSoFar()
     }
 }

@@ -28,13 +28,14 @@ public struct HistogramSnapshot: Equatable, Sendable {
         return HistogramSnapshot(counts: difference)
     }
 
-    /// The value below or at which `percent` of the values lie, 0…100; 0 when nothing was counted.
+    /// The value below or at which `percent` of the values lie, 0…100 (what lies outside counts as the nearer end); 0 when nothing
+    /// was counted.
     ///
     /// Answers with the middle of the bucket, so it is off by less than 0.8 %.
     public func percentile(_ percent: Double) -> UInt64 {
         guard total > 0 else { return 0 }
         // Rounded up by hand: rounded(.up) would make the Embedded archive ask for libm.
-        let exact = Double(total) * percent / 100
+        let exact = Double(total) * min(max(percent, 0), 100) / 100
         let below = UInt64(exact)
         let wanted = max(1, Double(below) < exact ? below + 1 : below)
         var seen: UInt64 = 0

@@ -66,11 +66,12 @@ private final class ThreadBody<Handler: EventHandler & ~Copyable>: @unchecked Se
     }
 
     func start(cpu: Int?) throws(RingError) {
+        guard let number = Int32(exactly: cpu ?? -1), cpu == nil || number >= 0 else { throw Self.noProcessor }
         var started = pthread_t()
         // SAFETY: the reference is taken over by the new thread, or given back below when there is none.
         let entry = unsafe Unmanaged.passRetained(ThreadEntry { [self] in run() })
         let result = unsafe irqmux_thread_start(
-            &started, "irqmux-loop", Int32(cpu ?? -1),
+            &started, "irqmux-loop", number,
             { context in
                 guard let context = unsafe context else { return nil }
                 unsafe Unmanaged<ThreadEntry>.fromOpaque(context).takeRetainedValue().body()
@@ -78,11 +79,13 @@ private final class ThreadBody<Handler: EventHandler & ~Copyable>: @unchecked Se
             }, entry.toOpaque())
         guard result == 0 else {
             unsafe entry.release()
-            throw RingError(
-                "starting a thread", errno: -result,
-                remedy: result == -EINVAL ? "choose a processor that this machine has" : "")
+            throw result == -EINVAL ? Self.noProcessor : RingError("starting a thread", errno: -result)
         }
         thread = started
+    }
+
+    private static var noProcessor: RingError {
+        RingError("starting a thread", errno: EINVAL, remedy: "choose a processor that this machine has")
     }
 
     private func run() {

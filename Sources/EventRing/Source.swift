@@ -53,7 +53,9 @@ struct Source: BitwiseCopyable {
     var cancelDue = false
     /// O_NONBLOCK is set, so that a plain read(2) cannot stall the loop.
     var nonblocking = false
-    private var padding: (UInt32, UInt64) = (0, 0)
+    /// A removed source's own descriptor while its READ is being cancelled: to put back a count that nobody is told of.
+    var keeper: Int32 = -1
+    private var padding: UInt64 = 0
 
     /// Where `counter` is; a test compares. (Embedded Swift has no key paths to ask with.)
     static var counterOffset: Int { 8 }

@@ -65,7 +65,9 @@ struct TimerHeap: ~Copyable {
             return Fired(tag: timer.tag, intervals: 1)
         }
         let intervals = (now - timer.deadline) / timer.interval + 1
-        timers[index].deadline = timer.deadline &+ intervals &* timer.interval
+        let (span, tooLong) = intervals.multipliedReportingOverflow(by: timer.interval)
+        let (deadline, tooLate) = timer.deadline.addingReportingOverflow(span)
+        timers[index].deadline = tooLong || tooLate ? .max : deadline
         sink(0)
         return Fired(tag: timer.tag, intervals: intervals)
     }

@@ -18,8 +18,10 @@ int irqmux_thread_start(pthread_t *thread, const char *name, int cpu, void *(*bo
 // Pins the calling thread to one processor.
 int irqmux_pin_this_thread(int cpu);
 
-// A number for the calling thread that no other living thread of the process has.
-static inline uint64_t irqmux_this_thread(void) { return (uint64_t)pthread_self(); }
+// A number for the calling thread that no other thread of the process has or had: pthread_self is used again as soon as
+// a thread has ended, and what is registered for a thread (a ring's descriptor) must not be taken for its successor's.
+// Never 0.
+uint64_t irqmux_this_thread(void);
 
 // Waits while *word == expected; spurious returns are possible.
 static inline void irqmux_wait_while_equal(const uint32_t *word, uint32_t expected) {
