@@ -18,14 +18,15 @@ struct Run {
     }
 
     mutating func round(_ round: Int, of rounds: Int) throws {
+        var order = Xorshift(seed: UInt32(round + 1))
         for measured in cases {
             let able = kinds.filter {
                 $0.abilities.contains(measured.needs) && $0.largest >= measured.sources
                     && !refused.contains("\(measured.name) \($0.name)")
             }
-            // Each round begins with another engine, so that none always follows the same neighbour.
-            for index in able.indices {
-                let kind = able[(index + round) % able.count]
+            // In random order, so that none always follows the same neighbour: what an engine leaves behind (threads of
+            // libdispatch going to sleep, a processor's idle state) had cost its successor a third in wake-block.
+            for kind in able.shuffled(using: &order) {
                 Progress.show("round \(round + 1) of \(rounds): \(measured.name), \(kind.name)")
                 try measure(measured, kind, round)
             }
