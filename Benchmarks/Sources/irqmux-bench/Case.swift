@@ -31,7 +31,7 @@ struct Case: Sendable {
         [
             drain("drain-1", sources: 1, repetitions: 1000),
             drain("drain-64", sources: 64, repetitions: 100),
-            drain("drain-2048", sources: 2048, repetitions: 5),
+            drain("drain-2048", sources: 2048, repetitions: 15),
             Case(
                 name: "wake-spin-1", method: .wake(.spin), sources: 1, repetitions: 200,
                 about: "latency from another CPU's write to the callback, never sleeping"),

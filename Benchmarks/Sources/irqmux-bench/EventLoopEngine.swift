@@ -63,12 +63,13 @@ internal import EventRing
     func disarm() throws {
         // SAFETY: the loop lives as long as the engine.
         for id in ids { try unsafe loop.pointee.disarm(id) }
-        repeat {
+        while true {
             // SAFETY: as above. Sends the cancellations, and settles the kernel's answers.
             try unsafe loop.pointee.wait(timeout: 0)
             dispatch()
             // SAFETY: as above.
-        } while unsafe loop.pointee.unsettled > 0
+            guard unsafe loop.pointee.unsettled > 0 else { return }
+        }
     }
 
     func drain(until total: UInt64) throws {

@@ -7,8 +7,6 @@ struct Run {
     let sources: Sources
     let machine: Machine
     private(set) var results = Results()
-    /// The order of the engines: the same in every run.
-    private var order = Shuffle(state: 0x9e37_79b9_7f4a_7c15)
     /// Engines that could not be made for a case; said once.
     private var refused: Set<String> = []
 
@@ -20,13 +18,14 @@ struct Run {
     }
 
     mutating func round(_ round: Int, of rounds: Int) throws {
+        var order = Xorshift(seed: UInt32(round + 1))
         for measured in cases {
             let able = kinds.filter {
                 $0.abilities.contains(measured.needs) && $0.largest >= measured.sources
                     && !refused.contains("\(measured.name) \($0.name)")
             }
-            // In another order each round, so that none always follows the same neighbour: what libdispatch's threads
-            // leave behind costs the next engine 5 µs a wake-up.
+            // In random order, so that none always follows the same neighbour: what an engine leaves behind (threads of
+            // libdispatch going to sleep, a processor's idle state) had cost its successor a third in wake-block.
             for kind in able.shuffled(using: &order) {
                 Progress.show("round \(round + 1) of \(rounds): \(measured.name), \(kind.name)")
                 try measure(measured, kind, round)
@@ -51,17 +50,5 @@ struct Run {
             refused.insert("\(measured.name) \(kind.name)")
             Progress.note("left out: \(measured.name), \(error)")
         }
-    }
-}
-
-/// A small generator (xorshift64) whose sequence depends on nothing but its seed.
-private struct Shuffle: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state
     }
 }
