@@ -45,7 +45,7 @@ extension EventLoop {
         recordGroup()
         eventsUnderStamp = 0
         eventsToStamp = options.instrumented ? 0 : .max
-        control.board.publish(&statistics)
+        board.publish(&statistics)
     }
 
     @inline(never)

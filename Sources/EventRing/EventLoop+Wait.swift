@@ -14,7 +14,7 @@ extension EventLoop {
         if control.wantsAttention { attend() }
         queue.consume(upTo: position)
         if firstWork != .max { flushWork() }
-        control.board.publish(&statistics)
+        board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
         // Work is left when the kernel takes no more before completions were reaped.
         let hurry = pending || stopped || firstWork != .max

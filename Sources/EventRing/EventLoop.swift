@@ -28,6 +28,7 @@ public struct EventLoop: ~Copyable {
     var timers: TimerHeap
     let control: LoopControl
     let delays: HistogramWriter
+    let board: StatisticsWriter
     let options: LoopOptions
     let notifier: EventFD?
 
@@ -97,8 +98,9 @@ public struct EventLoop: ~Copyable {
         self.backend = backend
         self.options = options
         self.control = control
-        // SAFETY: the loop keeps `control`, which owns the histogram, and alone writes to it.
+        // SAFETY: the loop keeps `control`, which owns histogram and board, and alone writes to them.
         unsafe delays = HistogramWriter(control.delays)
+        unsafe board = StatisticsWriter(control.board)
         wakeUpBuffer = Slab(count: 1, initial: 0)
         sources = Slab(count: options.capacity, initial: Source())
         timers = TimerHeap(capacity: options.timers)

@@ -35,8 +35,8 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
 /// Where one thread publishes statistics and any other reads them: every field of its own is atomic, a snapshot as a
 /// whole may be a batch apart.
 @safe struct StatisticsBoard: ~Copyable, @unchecked Sendable {
-    private static let words = MemoryLayout<LoopStatistics>.size / MemoryLayout<UInt64>.size
-    private let cells: UnsafeMutablePointer<Atomic<UInt64>>
+    fileprivate static let words = MemoryLayout<LoopStatistics>.size / MemoryLayout<UInt64>.size
+    fileprivate let cells: UnsafeMutablePointer<Atomic<UInt64>>
 
     init() {
         // SAFETY: freshly allocated and initialised before anyone sees the address.
@@ -49,17 +49,6 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
         unsafe cells.deallocate()
     }
 
-    /// `inout` so that the values are read where they are; a copy of them all would cost more than publishing.
-    func publish(_ statistics: inout LoopStatistics) {
-        // SAFETY: LoopStatistics is nothing but UInt64 fields (a test compares), so it reads as that many words.
-        unsafe withUnsafeBytes(of: &statistics) { bytes in
-            for word in 0..<Self.words {
-                let value = unsafe bytes.loadUnaligned(fromByteOffset: word * 8, as: UInt64.self)
-                unsafe cells[word].store(value, ordering: .relaxed)
-            }
-        }
-    }
-
     func read() -> LoopStatistics {
         var statistics = LoopStatistics()
         // SAFETY: as in publish.
@@ -70,5 +59,24 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
             }
         }
         return statistics
+    }
+}
+
+/// A board's writing end without its ownership.
+@safe struct StatisticsWriter {
+    private let cells: UnsafeMutablePointer<Atomic<UInt64>>
+
+    /// The caller keeps `board` alive and is its one writer.
+    @unsafe init(_ board: borrowing StatisticsBoard) { unsafe cells = board.cells }
+
+    /// `inout` so that the values are read where they are; a copy of them all would cost more than publishing.
+    func publish(_ statistics: inout LoopStatistics) {
+        // SAFETY: LoopStatistics is nothing but UInt64 fields (a test compares), so it reads as that many words.
+        unsafe withUnsafeBytes(of: &statistics) { bytes in
+            for word in 0..<StatisticsBoard.words {
+                let value = unsafe bytes.loadUnaligned(fromByteOffset: word * 8, as: UInt64.self)
+                unsafe cells[word].store(value, ordering: .relaxed)
+            }
+        }
     }
 }
