@@ -53,6 +53,14 @@ enum Backend: ~Copyable {
         }
     }
 
+    /// Submits, and fetches up to `many` of what is ready. Negative errno on failure.
+    func enter(many: UInt32, _ sources: borrowing Slab<Source>) -> Int32 {
+        switch self {
+        case .ring(let ring): ring.enter(many: many)
+        case .epoll(let tier): tier.wait(timeout: 0, sources)
+        }
+    }
+
     /// Submits, and waits for at most `timeout` nanoseconds. Negative errno on failure.
     func wait(timeout: UInt64, _ sources: borrowing Slab<Source>) -> Int32 {
         switch self {

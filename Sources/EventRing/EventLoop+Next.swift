@@ -54,6 +54,7 @@ extension EventLoop {
         queue.consume(upTo: position)
         end = queue.end
         guard position != end else { return false }
+        fullFetches = end &- position < Self.fullFetch ? 0 : fullFetches &+ 1
         beginBatch()
         return true
     }

@@ -63,6 +63,8 @@ public struct EventLoop: ~Copyable {
     var eventsUnderStamp: UInt32 = 0
     var eventsToStamp: UInt32 = 0
     var inBatch = false
+    /// How many fetches in a row brought all the kernel gives at once.
+    var fullFetches: UInt32 = 0
     /// When the last wait ended, for the batch that follows it; 0 once used.
     var arrival: UInt64 = 0
 

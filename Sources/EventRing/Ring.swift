@@ -108,7 +108,15 @@ extension Ring {
             ring.pointee.enter_ring_fd, unsubmitted, enterFlags | UInt32(IORING_ENTER_GETEVENTS))
     }
 
-    /// The same, then sleeps until a completion is there or `timeout` nanoseconds have passed (`-ETIME`).
+    /// The same, fetching up to `many` at once. `-ETIME` when there were fewer.
+    func enter(many: UInt32) -> Int32 {
+        // SAFETY: as in enter().
+        unsafe submissionTail.pointee.store(written, ordering: .releasing)
+        let flags = enterFlags | UInt32(IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG)
+        return unsafe irqmux_uring_enter_many(ring.pointee.enter_ring_fd, unsubmitted, flags, many)
+    }
+
+    /// The same as `enter`, then sleeps until a completion is there or `timeout` nanoseconds have passed (`-ETIME`).
     func enterAndWait(timeout: UInt64) -> Int32 {
         // SAFETY: as in enter().
         unsafe submissionTail.pointee.store(written, ordering: .releasing)
