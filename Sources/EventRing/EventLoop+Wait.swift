@@ -82,9 +82,9 @@ extension EventLoop {
         statistics.commands &+= control.commands.carryOut(on: &self)
     }
 
-    /// The kernel runs 20 deferred completions an entry (Linux 6.18), so 2048 ready sources are 103 system calls. In the
-    /// middle of a burst many are asked for at once. Not before: with fewer there than asked for, the kernel sets up
-    /// a timer, which costs more than it saves.
+    /// The kernel runs 20 deferred completions an entry (Linux 6.18), so 2048 ready sources are 103 system calls. In
+    /// the middle of a burst many are asked for at once. Not before: with fewer there than asked for, the kernel sets
+    /// up a timer, which costs more than it saves.
     private mutating func fetchMany() throws(RingError) -> Bool {
         statistics.systemCalls &+= 1
         let result = backend.enter(many: min(fullFetches &* Self.fullFetch, Self.most), sources)

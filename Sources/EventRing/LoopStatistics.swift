@@ -67,7 +67,10 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
     private let cells: UnsafeMutablePointer<Atomic<UInt64>>
 
     /// The caller keeps `board` alive and is its one writer.
-    @unsafe init(_ board: borrowing StatisticsBoard) { unsafe cells = board.cells }
+    @unsafe init(_ board: borrowing StatisticsBoard) {
+        // SAFETY: as the initialiser demands.
+        unsafe cells = board.cells
+    }
 
     /// `inout` so that the values are read where they are; a copy of them all would cost more than publishing.
     func publish(_ statistics: inout LoopStatistics) {

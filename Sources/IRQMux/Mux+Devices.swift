@@ -2,8 +2,8 @@ internal import CKernel
 internal import EventRing
 public import InterruptModel
 
-// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened to,
-// or everything is as it was.
+// Devices and their vectors. Connecting is all or nothing: either every vector of the range is assigned and listened
+// to, or everything is as it was.
 extension Mux {
     /// Attaches a device. Nothing is asked of it before `connect`; from then on its interrupts are the mux's to assign.
     ///
@@ -39,7 +39,8 @@ extension Mux {
     ///   - route: The route of each vector.
     ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
     /// - Returns: One identity a vector, in order.
-    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes it;
+    /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes
+    /// it;
     ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full (the places of vectors just disconnected come
     ///   free with the next wait), or with `MuxError.available` when the host has fewer left; `EMFILE`; what else
     ///   SET_IRQS says. Whatever the device did before it refused is taken back.
@@ -68,7 +69,8 @@ extension Mux {
     /// Takes a vector's eventfd away from the device and forgets the vector. What was still held is dropped by name in
     /// the device's ledger. The last vector of an index disables it.
     ///
-    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the same.
+    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the
+    /// same.
     public mutating func disconnect(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
@@ -84,7 +86,8 @@ extension Mux {
 
     /// Disables an index of a device and forgets its vectors. No effect when none is connected.
     ///
-    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the same.
+    /// - Throws: `ENOENT` when the device was detached; what SET_IRQS says, and then the vectors are forgotten all the
+    /// same.
     public mutating func disconnectAll(_ id: DeviceID, _ index: IRQIndex) throws(MuxError) {
         let device = try locate(id)
         guard device.connected[Int(index.rawValue)] > 0 else { return }

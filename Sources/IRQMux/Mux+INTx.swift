@@ -7,8 +7,10 @@ internal import InterruptModel
 extension Mux {
     /// Says that the device behind an INTx has been quieted: the line is unmasked, and the next interrupt may come.
     ///
-    /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in service.
-    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says, and then the interrupt stays in service and may be
+    /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in
+    /// service.
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says, and then the interrupt stays in service and may
+    /// be
     ///   acknowledged again.
     public mutating func acknowledge(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "acknowledging an interrupt")

@@ -3,14 +3,15 @@ internal import EventRing
 public import InterruptModel
 
 // The account. What went into a vector's eventfd is known exactly, because on the hot path nobody reads it: the counter
-// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device. The
-// two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
+// keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device.
+// The two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
 extension Mux {
     /// The account of one vector. Costs some microseconds, on the loop's thread.
     ///
-    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In a
-    /// running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
-    /// - Throws: `ENOENT` when it was disconnected; `EBADF` or `EINVAL` when its eventfd was closed from outside, `ENOENT`
+    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In
+    /// a running mux they are under way; when the loop has nothing more to do they mean that a notification was lost.
+    /// - Throws: `ENOENT` when it was disconnected; `EBADF` or `EINVAL` when its eventfd was closed from outside,
+    /// `ENOENT`
     ///   or `EACCES` without /proc.
     public mutating func ledger(_ id: VectorID) throws(MuxError) -> Ledger {
         let slot = try entries.locate(id, "accounting for a vector")

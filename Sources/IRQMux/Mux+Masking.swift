@@ -59,8 +59,8 @@ extension Mux {
         enlist(slot)
     }
 
-    /// Listens again. What the eventfd holds by now belongs to what is held, and is taken out: arming then tells of what
-    /// comes later and of nothing else. (Whether arming would tell of it depends on how the loop listened.)
+    /// Listens again. What the eventfd holds by now belongs to what is held, and is taken out: arming then tells of
+    /// what comes later and of nothing else. (Whether arming would tell of it depends on how the loop listened.)
     private mutating func endSilence(_ slot: UInt32) {
         entries[slot].silenced = false
         var count: UInt64 = 0

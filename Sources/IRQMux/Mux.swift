@@ -13,8 +13,8 @@ internal import InterruptModel
 ///     }
 ///
 /// Made on any thread; belongs to the thread on which it first waits. Other threads use `remote`. Routes, masks and
-/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it, and
-/// `ledger` proves it. Nothing is allocated per event.
+/// connections may be changed at any time on the loop's thread, also from inside a handler; no signal is lost by it,
+/// and `ledger` proves it. Nothing is allocated per event.
 public struct Mux: ~Copyable {
     var loop: EventLoop
     let entries: Slab<VectorEntry>
@@ -136,8 +136,8 @@ extension Mux {
         serving = true
     }
 
-    /// Refuses other threads' commands. Whoever found them still welcome has posted before: his are carried out now, for
-    /// he would wait for ever.
+    /// Refuses other threads' commands. Whoever found them still welcome has posted before: his are carried out now,
+    /// for he would wait for ever.
     @inline(never)
     private mutating func stopServing() {
         commands.unbind()

@@ -4,8 +4,9 @@ public import InterruptModel
 public enum Route: Equatable, Sendable {
     /// To this process: `Mux.next` hands out an event for each notification.
     case handler
-    /// To other eventfds, one at least, each of which is signalled once for each notification. The mux keeps duplicates of
-    /// the descriptors; the caller may close his. They should be O_NONBLOCK: a blocking one that is full stalls the loop.
+    /// To other eventfds, one at least, each of which is signalled once for each notification. The mux keeps duplicates
+    /// of the descriptors; the caller may close his. They should be O_NONBLOCK: a blocking one that is full stalls the
+    /// loop.
     case fanOut([Int32])
     /// Nowhere yet: kept, and delivered when the vector gets another route.
     case parked

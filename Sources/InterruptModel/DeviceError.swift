@@ -1,3 +1,5 @@
+internal import CKernel
+
 /// A device refused a request: what was asked, the errno, and what to do about it.
 public struct DeviceError: Error, Equatable, Sendable {
     /// The operation that failed, for example `"SET_IRQS"`.
@@ -16,6 +18,9 @@ public struct DeviceError: Error, Equatable, Sendable {
 
     /// Whether operation and errno agree; the remedy is prose.
     public static func == (left: DeviceError, right: DeviceError) -> Bool {
-        left.errno == right.errno && left.operation.utf8CodeUnitCount == right.operation.utf8CodeUnitCount
+        let length = left.operation.utf8CodeUnitCount
+        guard left.errno == right.errno, length == right.operation.utf8CodeUnitCount else { return false }
+        // SAFETY: every operation is a text of several characters, so it has an address and `length` bytes there.
+        return unsafe memcmp(left.operation.utf8Start, right.operation.utf8Start, length) == 0
     }
 }

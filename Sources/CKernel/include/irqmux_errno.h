@@ -3,6 +3,7 @@
 #define IRQMUX_ERRNO_H
 
 #include <errno.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 // ioctl is variadic, which Swift does not import. Returns the ioctl's result, or -errno.

@@ -32,8 +32,8 @@ static inline int irqmux_uring_enter(int fd, uint32_t submit, uint32_t flags) {
     return result < 0 ? -errno : (int)result;
 }
 
-// The same, but lets the kernel run deferred work until `many` completions are there: without that it stops after 20 (Linux
-// 6.18). Does not wait, though with fewer than `many` it costs a timer. flags as for irqmux_uring_enter_wait.
+// The same, but lets the kernel run deferred work until `many` completions are there: without that it stops after 20
+// (Linux 6.18). Does not wait, though with fewer than `many` it costs a timer. flags as for irqmux_uring_enter_wait.
 static inline int irqmux_uring_enter_many(int fd, uint32_t submit, uint32_t flags, uint32_t many) {
     struct irqmux_timespec limit = {0, 0};
     struct irqmux_getevents argument = {0, _NSIG / 8, 0, (uint64_t)(uintptr_t)&limit};
@@ -41,8 +41,8 @@ static inline int irqmux_uring_enter_many(int fd, uint32_t submit, uint32_t flag
     return result < 0 ? -errno : (int)result;
 }
 
-// The same as irqmux_uring_enter, then waits for one completion, for at most timeout_ns (UINT64_MAX: for ever). flags must hold
-// IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG. -ETIME when the time is up.
+// The same as irqmux_uring_enter, then waits for one completion, for at most timeout_ns (UINT64_MAX: for ever). flags
+// must hold IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG. -ETIME when the time is up.
 static inline int irqmux_uring_enter_wait(int fd, uint32_t submit, uint32_t flags, uint64_t timeout_ns) {
     struct irqmux_timespec limit = {(int64_t)(timeout_ns / 1000000000u), (int64_t)(timeout_ns % 1000000000u)};
     struct irqmux_getevents argument = {0, _NSIG / 8, 0, timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&limit};
