@@ -173,13 +173,13 @@ _irqmux() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    doctor|info|loopback|explain|help)
+    doctor|info|loopback|latency|explain|help)
         # Offer subcommand argument completions
         "_irqmux_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'doctor info loopback explain help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'doctor info loopback latency explain help' -- "${cur}"))
         ;;
     esac
 }
@@ -249,6 +249,62 @@ _irqmux_loopback() {
         ;;
     '--format')
         __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    '--output')
+        __irqmux_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_irqmux_latency() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--assert)
+    non_repeating_options=(--path --wait --device --index --vectors --rate --count --duration --warmup --cpu --format --output)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--path')
+        __irqmux_add_completions -W 'eventfd'$'\n''loopback'$'\n''kvm'
+        return
+        ;;
+    '--wait')
+        __irqmux_add_completions -W 'block'$'\n''spin'$'\n''adaptive'
+        return
+        ;;
+    '--device')
+        return
+        ;;
+    '--index')
+        __irqmux_add_completions -W 'intx'$'\n''msi'$'\n''msix'
+        return
+        ;;
+    '--vectors')
+        return
+        ;;
+    '--rate')
+        return
+        ;;
+    '--count')
+        return
+        ;;
+    '--duration')
+        return
+        ;;
+    '--warmup')
+        return
+        ;;
+    '--cpu')
+        return
+        ;;
+    '--assert')
+        return
+        ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'$'\n''csv'$'\n''hgrm'
         return
         ;;
     '--output')

@@ -53,7 +53,7 @@ struct Assertion: Equatable, CustomStringConvertible {
             default: bound = try DurationArgument(parsing: boundText).nanoseconds
             }
         } catch {
-            throw UsageError("its bound '\(boundText)' is \(error.description)")
+            throw UsageError("its bound '\(boundText)': \(error.description)")
         }
         self.metric = metric
         self.comparison = comparison

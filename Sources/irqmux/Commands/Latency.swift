@@ -88,7 +88,7 @@ struct Latency: ParsableCommand {
         let plan = try plan()
         try DescriptorBudget.secure(vectors: UInt64(plan.vectors))
         let sink = try OutputSink(path: output)
-        let interruption = try Interruption()
+        let interruption = Interruption.listening()
         RingNotice.give(.probe())
         let selfCost = SelfCost.measure()
         let before = StealTime.read()

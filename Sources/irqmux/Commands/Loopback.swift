@@ -54,7 +54,7 @@ struct Loopback: ParsableCommand {
             seed: seed?.value ?? .random(in: 0...UInt64(UInt32.max)), wait: wait)
         try DescriptorBudget.secure(vectors: UInt64(plan.mostConnected))
         let sink = try OutputSink(path: output)
-        var run = try LoopbackRun(plan, try Interruption())
+        var run = try LoopbackRun(plan, .listening())
         RingNotice.give(run.mux.ringReport)
         run.run()
         let report = LoopbackReport(

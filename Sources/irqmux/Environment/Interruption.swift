@@ -1,38 +1,29 @@
-internal import CKernel
-internal import EventRing
 internal import Glibc
 internal import Synchronization
 
-/// Ctrl-C, turned into something a loop can hear: a flag and an eventfd.
+/// Ctrl-C, turned into a flag that a measurement looks at.
 ///
 /// Nothing is lost on Ctrl-C: the command stops, prints its summary and ends with the status that summary has. A second
 /// Ctrl-C ends the process the ordinary way, for whoever has waited long enough.
 final class Interruption: Sendable {
     private let flag = Atomic<Bool>(false)
-    private let event: EventFD
-
-    /// Signalled once when the person wants to stop. Valid as long as this object lives.
-    var eventNumber: Int32 { event.number }
 
     /// Whether the person wants to stop.
     var isRequested: Bool { flag.load(ordering: .acquiring) }
 
     /// Starts listening for SIGINT and SIGTERM. Called once, before other threads start: they inherit the blocked mask,
     /// so that the signals reach the thread that waits for them and no other.
-    init() throws(RingError) {
-        event = try EventFD()
+    static func listening() -> Interruption {
+        let interruption = Interruption()
         var signals = Self.signals()
         // SAFETY: the mask is read during the call only.
         _ = unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-        startThread()
+        interruption.startThread()
+        return interruption
     }
 
     /// Stops the command as Ctrl-C would.
-    func request() {
-        flag.store(true, ordering: .releasing)
-        // A full counter counts as signalled, and no other error can come from an eventfd we own.
-        try? event.signal()
-    }
+    func request() { flag.store(true, ordering: .releasing) }
 
     private static func signals() -> sigset_t {
         var set = sigset_t()

@@ -19,12 +19,15 @@ struct LatencyRecorder: ~Copyable {
     }
 
     /// An event of `lane` is being handled now.
-    mutating func handle(_ lane: Int) {
+    mutating func handle(_ lane: Int) { settle(lane, upTo: measure(lane)) }
+
+    /// Measures what an event of `lane` stands for, and returns the number up to which it does.
+    mutating func measure(_ lane: Int) -> UInt64 {
         // First the log and then the clock: whatever the log shows was sent before this moment.
         let published = log.published(lane)
         let now = clock.now
         var number = log.handled(lane)
-        guard number < published else { return }
+        guard number < published else { return published }
         let before = handled
         while number < published {
             let stamp = log.stamp(lane, number)
@@ -32,8 +35,11 @@ struct LatencyRecorder: ~Copyable {
             number += 1
         }
         if handled > before { notifications += 1 }
-        log.settle(lane, upTo: published)
+        return published
     }
+
+    /// Tells the sender, who may signal the lane again from now on.
+    func settle(_ lane: Int, upTo number: UInt64) { log.settle(lane, upTo: number) }
 
     private mutating func record(_ stamp: SignalLog.Stamp, _ now: UInt64) {
         handled += 1

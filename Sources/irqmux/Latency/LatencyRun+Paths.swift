@@ -41,9 +41,12 @@ extension LatencyRun {
             while !mux.isStopping {
                 try mux.wait()
                 while let event = mux.next() {
-                    recorder.handle(Int(truncatingIfNeeded: event.tag))
-                    // A level-triggered line is quieted before the next look acknowledges it.
+                    let lane = Int(truncatingIfNeeded: event.tag)
+                    let number = recorder.measure(lane)
+                    // A level-triggered line is quieted before the sender may raise it again, or that raise would find
+                    // it high and be withdrawn with it; and before the next look acknowledges it.
                     if index == .intx { device.acknowledgeINTx() }
+                    recorder.settle(lane, upTo: number)
                 }
             }
         } catch {

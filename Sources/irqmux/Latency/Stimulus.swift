@@ -107,11 +107,12 @@ final class Stimulus: Sendable {
 
     /// Waits for the clock to reach `due`; false when the run is to stop.
     private func wait(until due: UInt64) -> Bool {
-        while isBefore(clock.now, due) {
+        while true {
+            // One look at the clock a turn: between two it may pass `due`, and what is left would wrap around.
+            let now = clock.now
+            guard isBefore(now, due) else { return !isStopping }
             guard !isStopping else { return false }
-            let left = clock.nanoseconds(due &- clock.now)
-            // The clock may have passed `due` between the two looks.
-            guard left < UInt64.max / 2 else { return true }
+            let left = clock.nanoseconds(due &- now)
             if left > Self.spin {
                 Self.sleep(min(left - Self.spin, Self.longestSleep))
             } else if maySpin {
@@ -120,7 +121,6 @@ final class Stimulus: Sendable {
                 Self.sleep(left)
             }
         }
-        return !isStopping
     }
 
     /// Waits until `isDone`; false when patience is over, or the run is to stop.

@@ -12,13 +12,13 @@ struct LatencyReport {
     /// With a rate from when the signal was due; without, from when it was sent, which then is the same.
     var latency: HistogramSnapshot { plan.rate == nil ? result.fromSend : result.fromDue }
 
-    /// The parts of the way.
+    /// The parts of the way. With a rate: how late the sender was, and the reading from the send, which hides that.
     var stages: [LatencySeries] {
-        let late = [LatencySeries(name: "lateness", snapshot: result.lateness)]
-        return (plan.rate == nil ? [] : late) + [
+        let paced = [
+            LatencySeries(name: "lateness", snapshot: result.lateness),
             LatencySeries(name: "from_send", snapshot: result.fromSend),
-            LatencySeries(name: "dispatch", snapshot: result.dispatch),
         ]
+        return (plan.rate == nil ? [] : paced) + [LatencySeries(name: "dispatch", snapshot: result.dispatch)]
     }
 
     private var series: [LatencySeries] { [LatencySeries(name: "latency", snapshot: latency)] + stages }
@@ -59,6 +59,9 @@ struct LatencyReport {
         if plan.wait != .block, machine.processors.numbers.count == 1 {
             warnings.append("spinning on a single processor delays whoever sends")
         }
+        #if DEBUG
+            warnings.append("this is a debug build: the figures are those of unoptimised code")
+        #endif
         return warnings
     }
 
