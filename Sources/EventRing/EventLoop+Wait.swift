@@ -11,12 +11,14 @@ extension EventLoop {
     public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
         if !bound { try bind() }
         if !serving { serve() }
-        if control.wantsAttention { attend() }
+        // Whoever asked for attention may have meant the owner of this loop, who looks after the wait: so it is a look.
+        let attended = control.wantsAttention
+        if attended { attend() }
         if firstWork != .max { flushWork() }
         queue.consume(upTo: position)
         control.board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
-        let limit = pending || stopped ? 0 : min(timeout, untilTimer())
+        let limit = pending || stopped || attended ? 0 : min(timeout, untilTimer())
         let start = options.instrumented ? clock.now : 0
         if limit == 0 {
             if !pending || backend.unsubmitted > 0 { try check(enter()) }
