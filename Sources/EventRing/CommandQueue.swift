@@ -67,7 +67,7 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
         guard serving != irqmux_this_thread() else {
             throw RingError("a command to the loop", errno: EDEADLK, remedy: "use the loop that the handler was given")
         }
-        guard serving != 0 else { throw Self.notRunning }
+        guard serving != 0 else { throw newest.load(ordering: .relaxed) == Self.closed ? Self.gone : Self.notRunning }
         // SAFETY: written by the owner's thread before it reports the command as done, and by nobody afterwards.
         nonisolated(unsafe) var value: Value?
         let command = Command<Owner> { owner in unsafe value = body(&owner) }

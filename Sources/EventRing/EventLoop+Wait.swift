@@ -11,13 +11,15 @@ extension EventLoop {
     public mutating func wait(timeout: UInt64 = .max) throws(RingError) {
         if owner != irqmux_this_thread() { try bind() }
         if !serving { serve() }
-        if control.wantsAttention { attend() }
+        // Whoever asked for attention may have meant the owner of this loop, who looks after the wait: so it is a look.
+        let attended = control.wantsAttention
+        if attended { attend() }
         queue.consume(upTo: position)
         if firstWork != .max { flushWork() }
         board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
         // Work is left when the kernel takes no more before completions were reaped.
-        let hurry = pending || stopped || firstWork != .max
+        let hurry = pending || stopped || attended || firstWork != .max
         let limit = hurry ? 0 : Self.reasonable(min(timeout, untilTimer()))
         let start = options.instrumented ? clock.now : 0
         if fullFetches >= Self.burst, try fetchMany() {

@@ -78,11 +78,20 @@ extension Mux {
                 "accounting for a vector", errno: -looked,
                 remedy: "/proc must be readable, and nobody but the mux may close its eventfds")
         }
-        return seen(slot).taken &+ entries[slot].taken &+ waiting
+        return seen(slot).taken &+ waiting
     }
 
+    /// How often somebody looked at the eventfd, and the signals that were taken out of it, by the loop and by the mux.
     private func seen(_ slot: UInt32) -> (notifications: UInt64, taken: UInt64) {
-        guard let source = entries[slot].source else { return (0, 0) }
-        do throws(RingError) { return try loop.counts(of: source) } catch { return (0, 0) }
+        var seen = (notifications: entries[slot].silencesEnded, taken: entries[slot].taken)
+        guard let source = entries[slot].source else { return seen }
+        do throws(RingError) {
+            let counts = try loop.counts(of: source)
+            seen.notifications &+= counts.notifications
+            seen.taken &+= counts.taken
+        } catch {
+            // The loop does not know the source any more, so nothing came by it.
+        }
+        return seen
     }
 }

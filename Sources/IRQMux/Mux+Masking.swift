@@ -63,6 +63,7 @@ extension Mux {
     /// what comes later and of nothing else. (Whether arming would tell of it depends on how the loop listened.)
     private mutating func endSilence(_ slot: UInt32) {
         entries[slot].silenced = false
+        entries[slot].silencesEnded &+= 1
         var count: UInt64 = 0
         // SAFETY: the pointer is valid for the call.
         if unsafe irqmux_eventfd_take_without_waiting(entries[slot].eventfd, &count) == 0 {

@@ -43,7 +43,8 @@ struct VectorEntry: BitwiseCopyable {
     var readyCount: UInt64 = 0
     /// What the device had raised of this vector before it was connected.
     var raisedBefore: UInt64 = 0
-    /// Signals that the mux took out of the eventfd itself, when it ended a silence.
+    /// How often the mux ended a silence, and the signals that it took out of the eventfd then.
+    var silencesEnded: UInt64 = 0
     var taken: UInt64 = 0
     /// Signals and notifications as of the last account; see Mux+Ledger.
     var accountedSignals: UInt64 = 0
