@@ -64,7 +64,9 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
         guard serving != irqmux_this_thread() else {
             throw RingError("a command to the loop", errno: EDEADLK, remedy: "use the loop that the handler was given")
         }
-        guard serving != 0 else { throw Self.notRunning }
+        guard serving != 0 else {
+            throw newest.load(ordering: .acquiring) == Self.closed ? Self.gone : Self.notRunning
+        }
         nonisolated(unsafe) var value: Value?
         // SAFETY: written by the owner's thread before it reports the command as done, and by nobody afterwards.
         let command = Command<Owner> { owner in unsafe value = body(&owner) }
