@@ -64,7 +64,9 @@ extension EventLoop {
     @inline(__always)
     private mutating func recordGroup() {
         statistics.notifications &+= UInt64(eventsUnderStamp)
-        if options.instrumented { delays.record(clock.nanoseconds(stamp &- batchStart), times: UInt64(eventsUnderStamp)) }
+        if options.instrumented {
+            delays.record(clock.nanoseconds(stamp &- batchStart), times: UInt64(eventsUnderStamp))
+        }
     }
 }
 
