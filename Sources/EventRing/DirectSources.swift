@@ -2,8 +2,8 @@ internal import CKernel
 
 /// The sources that a spinning loop reads itself instead of having the kernel listen: two at most.
 ///
-/// With one source, a read(2) in a loop notices a signal a quarter sooner than any path through a ring, because the one who
-/// signals has nobody to wake (docs/decisions/0002). From the third on, the ring is quicker.
+/// With one source, a read(2) in a loop notices a signal a quarter sooner than any path through a ring, because the one
+/// who signals has nobody to wake (docs/decisions/0002). From the third on, the ring is quicker.
 ///
 /// Each is a duplicate of the caller's descriptor: as with a ring, closing the original does not end the source, and
 /// what another file is opened as afterwards is not read by mistake.

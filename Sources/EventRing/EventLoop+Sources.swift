@@ -5,10 +5,10 @@ internal import CKernel
 extension EventLoop {
     /// Adds an eventfd and arms it.
     ///
-    /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the descriptor
-    /// does not end the source: remove it first. With `edge`, a counter that is not zero is reported at once. One eventfd
-    /// may be several `edge` sources; after an overflow of completions its counter is taken by one of them, and what the
-    /// others had not been told of by then, they are not.
+    /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
+    /// descriptor does not end the source: remove it first. With `edge`, a counter that is not zero is reported at once.
+    /// One eventfd may be several `edge` sources; after an overflow of completions its counter is taken by one of them,
+    /// and what the others had not been told of by then, they are not.
     ///
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.

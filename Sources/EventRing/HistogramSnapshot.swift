@@ -28,8 +28,9 @@ public struct HistogramSnapshot: Equatable, Sendable {
         return HistogramSnapshot(counts: difference)
     }
 
-    /// The value below or at which `percent` of the values lie, 0…100 (what lies outside counts as the nearer end); 0 when nothing
-    /// was counted.
+    /// The value below or at which `percent` of the values lie, 0…100; 0 when nothing was counted.
+    ///
+    /// A percentage outside counts as the nearer end.
     ///
     /// Answers with the middle of the bucket, so it is off by less than 0.8 %.
     public func percentile(_ percent: Double) -> UInt64 {

@@ -77,7 +77,7 @@ struct TimerTests {
     }
 
     @Test(
-        "a timer added by a handler for now comes in a later batch, so that sources have their turn",
+        "a timer that a handler adds without delay comes in a later batch, so that sources have their turn",
         arguments: RingTier.allCases)
     func fromHandler(tier: RingTier) throws {
         var loop = try makeLoop(tier)

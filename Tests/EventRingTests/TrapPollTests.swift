@@ -57,8 +57,8 @@ struct TrapPollTests {
         var loop = try makeLoop(.deferred)
         _ = try loop.add(eventfd.number, tag: 1)
         #expect(try loop.drain().isEmpty)
-        // The kernel has queued its work. After one wake-up it remembers the event; after several it looks at the counter
-        // again when the loop enters, and finds nothing.
+        // The kernel has queued its work. After one wake-up it remembers the event; after several it looks at the
+        // counter again when the loop enters, and finds nothing.
         try eventfd.signal()
         try eventfd.signal()
         #expect(try eventfd.take() == 2)
