@@ -7,7 +7,8 @@
 
 uint64_t irqmux_this_thread(void) {
     static atomic_uint_fast64_t threads;
-    static _Thread_local uint64_t number;
+    // Initial-exec, because the general model calls __tls_get_addr, which may allocate.
+    static _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t number;
     if (number == 0) number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
     return number;
 }

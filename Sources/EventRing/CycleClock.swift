@@ -37,17 +37,21 @@ public struct CycleClock: Sendable {
     /// Calibrates the cycle counter against CLOCK_MONOTONIC, which takes 4 ms; falls back to CLOCK_MONOTONIC.
     public static func calibrated() -> CycleClock {
         guard irqmux_cycles_are_invariant() else { return .monotonic }
-        var clock = CycleClock(source: .cycleCounter)
         let first = readPair()
         while irqmux_monotonic_ns() &- first.nanoseconds < calibration { irqmux_pause() }
         let second = readPair()
         guard second.ticks > first.ticks else { return .monotonic }
-        (clock.firstTicks, clock.firstNanoseconds) = first
-        clock.setRate(to: second)
-        return clock
+        return CycleClock(from: first, to: second)
     }
 
     private init(source: Source) { self.source = source }
+
+    /// A cycle counter measured at two moments.
+    init(from first: (ticks: UInt64, nanoseconds: UInt64), to second: (ticks: UInt64, nanoseconds: UInt64)) {
+        source = .cycleCounter
+        (firstTicks, firstNanoseconds) = first
+        setRate(to: second)
+    }
 
     /// The present stamp, in ticks.
     @inline(__always) public var now: UInt64 {
@@ -88,7 +92,11 @@ public struct CycleClock: Sendable {
             nextCheck = now &+ Self.checkInterval
             return
         }
-        let pair = Self.readPair()
+        discipline(by: Self.readPair())
+    }
+
+    /// The same, by both clocks as they were read at one moment.
+    mutating func discipline(by pair: (ticks: UInt64, nanoseconds: UInt64)) {
         let expected = monotonic(pair.ticks)
         let elapsed = pair.nanoseconds &- anchorNanoseconds
         let strayed = expected > pair.nanoseconds ? expected - pair.nanoseconds : pair.nanoseconds - expected

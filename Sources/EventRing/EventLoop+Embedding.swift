@@ -1,7 +1,9 @@
 internal import CKernel
 
-// Being driven by another event loop. The ring's own descriptor will not do: with DEFER_TASKRUN it does not become
-// readable before somebody enters the kernel for it. An eventfd registered with the ring does (since Linux 6.1).
+// Being driven by another event loop. An eventfd registered with the ring tells of completions. It does not work with
+// DEFER_TASKRUN: there the kernel signals it from within the source's own wake-up, where an eventfd may not be
+// signalled (fs/eventfd.c), so it does that later, and Linux 6.18 does it for the first time only. With COOP_TASKRUN
+// completions are made, and told of, by the thread itself when the source's signal has interrupted its poll(2).
 extension EventLoop {
     /// The descriptor that becomes readable when `process` has work; for poll, epoll or another ring. Level-triggered.
     ///

@@ -7,15 +7,15 @@ extension EventLoop {
     ///
     /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
     /// descriptor does not end the source: remove it first. With `edge`, a counter that is not zero is reported at
-    /// once.
+    /// once. One eventfd may be several `edge` sources; after an overflow of completions its counter is taken by one of
+    /// them, and what the others had not been told of by then, they are not.
     ///
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
     ///   - tag: Comes back with each event.
     /// - Throws: `ENOSPC` when the table is full; `EBADF`.
-    public mutating func add(
-        _ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge
-    ) throws(RingError) -> SourceID {
+    public mutating func add(_ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge) throws(RingError) -> SourceID
+    {
         let flags = irqmux_fd_flags(descriptor)
         guard flags >= 0 else {
             throw RingError("adding a source", errno: -flags, remedy: "the descriptor is not open")

@@ -90,7 +90,7 @@ public struct EventLoop: ~Copyable {
         let control = try LoopControl()
         let selection = Ring.select(
             entries: Self.submissionEntries(for: options), completions: Self.completionEntries(for: options),
-            best: options.bestTier)
+            best: options.embedded ? min(options.bestTier, .cooperative) : options.bestTier)
         let report = RingReport(tier: selection.tier, obstacle: selection.obstacle)
         let notifier = try Self.makeNotifier(options, selection.ring)
         let backend = try Self.makeBackend(options, selection.takeRing(), control)

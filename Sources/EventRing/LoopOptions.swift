@@ -21,7 +21,8 @@ public struct LoopOptions: Sendable {
     public var waiting: WaitMode = .block
     /// The best tier to try; lower ones are for tests and comparisons.
     public var bestTier: RingTier = .deferred
-    /// Whether another event loop drives this one: then `pollableDescriptor` becomes readable when `process` has work.
+    /// Whether another event loop drives this one: then `pollableDescriptor` becomes readable when `process` has work,
+    /// and the tier is `cooperative` at best.
     public var embedded = false
     /// Whether each event is stamped and its delay recorded in `LoopRemote.dispatchDelays`.
     public var instrumented = true

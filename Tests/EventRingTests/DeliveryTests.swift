@@ -124,7 +124,8 @@ struct DeliveryTests {
         #expect(later.first?.count == (delivery == .edge ? 0 : 1))
     }
 
-    @Test("arming and disarming many times before the kernel hears of it is the last word", arguments: RingTier.allCases)
+    @Test(
+        "arming and disarming many times before the kernel hears of it is the last word", arguments: RingTier.allCases)
     func lastWordCounts(tier: RingTier) throws {
         var loop = try makeLoop(tier)
         let eventfd = try EventFD()

@@ -29,7 +29,8 @@ struct DirectReadingTests {
         #expect(try loop.drain().count == 1)
     }
 
-    @Test("the third source moves all to the ring, and back when it goes; nothing is lost", arguments: RingTier.allCases)
+    @Test(
+        "the third source moves all to the ring, and back when it goes; nothing is lost", arguments: RingTier.allCases)
     func movesToTheRingAndBack(tier: RingTier) throws {
         var loop = try spinning(tier)
         let eventfds = try (0..<3).map { _ in try EventFDBox() }
@@ -70,7 +71,9 @@ struct DirectReadingTests {
         #expect(try loop.drain().map(\.count) == [delivery == .edge ? 0 : 2])
     }
 
-    @Test("what was read and not handed out yet survives a third source and a change of waiting", arguments: RingTier.allCases, [true, false])
+    @Test(
+        "what was read and not handed out yet survives a third source and a change of waiting",
+        arguments: RingTier.allCases, [true, false])
     func moveAfterReading(tier: RingTier, byMode: Bool) throws {
         var loop = try spinning(tier)
         let eventfd = try EventFD()

@@ -7,7 +7,9 @@ import Testing
 struct GenerationTests {
     static let deliveries: [Delivery] = [.edge, .counted, .acknowledged]
 
-    @Test("an event of another source, queued in the batch, is not delivered after its removal", arguments: RingTier.allCases, deliveries)
+    @Test(
+        "an event of another source, queued in the batch, is not delivered after its removal",
+        arguments: RingTier.allCases, deliveries)
     func removeOther(tier: RingTier, delivery: Delivery) throws {
         var loop = try makeLoop(tier)
         let eventfds = try (0..<8).map { _ in try EventFDBox() }
@@ -42,7 +44,9 @@ struct GenerationTests {
         #expect(loop.room == 64)
     }
 
-    @Test("a place used again does not inherit what was queued for its last owner", arguments: RingTier.allCases, deliveries)
+    @Test(
+        "a place used again does not inherit what was queued for its last owner", arguments: RingTier.allCases,
+        deliveries)
     func samePlaceSameBatch(tier: RingTier, delivery: Delivery) throws {
         var loop = try makeLoop(tier) { $0.capacity = 2 }
         let fresh = try EventFD()
@@ -86,7 +90,8 @@ struct GenerationTests {
         #expect(loop.room == 63)
     }
 
-    @Test("removal takes no signal out of the eventfd that it did not hand out", arguments: RingTier.allCases, deliveries)
+    @Test(
+        "removal takes no signal out of the eventfd that it did not hand out", arguments: RingTier.allCases, deliveries)
     func removalKeepsSignals(tier: RingTier, delivery: Delivery) throws {
         var loop = try makeLoop(tier)
         let kept = try EventFD()
@@ -135,7 +140,9 @@ struct GenerationTests {
         #expect(loop.room == 4)
     }
 
-    @Test("a descriptor closed from outside while armed still reports: the kernel keeps the eventfd", arguments: RingTier.allCases, [WaitMode.block, .spin])
+    @Test(
+        "a descriptor closed from outside while armed still reports: the kernel keeps the eventfd",
+        arguments: RingTier.allCases, [WaitMode.block, .spin])
     func closedWhileArmed(tier: RingTier, waiting: WaitMode) throws {
         var loop = try makeLoop(tier) { $0.waiting = waiting }
         let eventfd = try EventFD()
@@ -147,7 +154,9 @@ struct GenerationTests {
         #expect(try loop.collect(1).map(\.kind) == [.signal])
     }
 
-    @Test("a descriptor that is not open is refused, and one closed before arming fails", arguments: RingTier.allCases, [WaitMode.block, .spin])
+    @Test(
+        "a descriptor that is not open is refused, and one closed before arming fails", arguments: RingTier.allCases,
+        [WaitMode.block, .spin])
     func closedBeforeArming(tier: RingTier, waiting: WaitMode) throws {
         var loop = try makeLoop(tier) { $0.waiting = waiting }
         #expect(errno(of: { () throws(RingError) in _ = try loop.add(-1, tag: 1) }) == EBADF)

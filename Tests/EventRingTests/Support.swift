@@ -32,13 +32,16 @@ func makeLoop(_ tier: RingTier, _ adjust: (inout LoopOptions) -> Void = { _ in }
 }
 
 extension EventLoop {
-    /// Everything that comes without anybody signalling any more: until four looks in a row found nothing.
+    /// Everything that comes without anybody signalling any more: until four looks in a row found nothing, not even the
+    /// end of a request.
     mutating func drain(_ reaction: (Event, inout EventLoop) -> Void = { _, _ in }) throws -> [Event] {
         var events: [Event] = []
         var quiet = 0
+        var batches: UInt64 = 0
         while quiet < 4 {
             try wait(timeout: 0)
-            quiet += 1
+            quiet = remote.statistics.batches == batches ? quiet + 1 : 0
+            batches = remote.statistics.batches
             while let event = next() {
                 quiet = 0
                 events.append(event)

@@ -76,7 +76,9 @@ struct TimerTests {
         #expect(try loop.drain().isEmpty)
     }
 
-    @Test("a timer added by a handler for now comes in a later batch, so that sources have their turn", arguments: RingTier.allCases)
+    @Test(
+        "a timer that a handler adds without delay comes in a later batch, so that sources have their turn",
+        arguments: RingTier.allCases)
     func fromHandler(tier: RingTier) throws {
         var loop = try makeLoop(tier)
         let eventfd = try EventFD()
@@ -95,7 +97,9 @@ struct TimerTests {
         #expect(recorder.tags.last == 1)
     }
 
-    @Test("timers and sources share a loop; neither waits for the other", arguments: RingTier.allCases, [WaitMode.block, .spin, .adaptive])
+    @Test(
+        "timers and sources share a loop; neither waits for the other", arguments: RingTier.allCases,
+        [WaitMode.block, .spin, .adaptive])
     func withSources(tier: RingTier, waiting: WaitMode) throws {
         var loop = try makeLoop(tier) { $0.waiting = waiting }
         let eventfd = try EventFD()
