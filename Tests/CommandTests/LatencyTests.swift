@@ -208,7 +208,9 @@ struct LatencyPartsTests {
             durationNs: nil, rate: try rate.map { try RateArgument(parsing: $0) }, warmUpNs: 0, cpus: [])
     }
 
-    private func report(_ change: (inout LatencyResult) -> Void, assert: [String] = []) throws -> LatencyReport {
+    private func report(
+        _ change: (inout LatencyResult) -> Void, assert: [String] = [], rate: String? = nil
+    ) throws -> LatencyReport {
         let histogram = Histogram()
         for _ in 0..<100 { histogram.record(1000) }
         let snapshot = histogram.snapshot()
@@ -217,7 +219,7 @@ struct LatencyPartsTests {
             coalesced: 0, ring: .probe())
         change(&result)
         return LatencyReport(
-            plan: try plan(), result: result, selfCost: SelfCost(clock: 1, record: 1),
+            plan: try plan(rate: rate), result: result, selfCost: SelfCost(clock: 1, record: 1),
             machine: MachineFingerprint(ring: "deferred", stealPercent: 0),
             assertions: try assert.map { try Assertion(parsing: $0) })
     }
@@ -238,6 +240,14 @@ struct LatencyPartsTests {
     func coalescing() throws {
         #expect(try !report({ $0.coalesced = 1 }).warnings.contains { $0.contains("coalesced") })
         #expect(try report({ $0.coalesced = 2 }).warnings.contains { $0.contains("2.0 % of the signals") })
+    }
+
+    @Test("a rate that the path cannot keep is warned of")
+    func overload() throws {
+        // Every signal of the report was 1 us late.
+        #expect(try report({ _ in }, rate: "100M/s").warnings.contains { $0.contains("cannot keep 100M/s") })
+        #expect(try !report({ _ in }, rate: "1M/s").warnings.contains { $0.contains("cannot keep") })
+        #expect(try !report({ _ in }).warnings.contains { $0.contains("cannot keep") })
     }
 
     @Test("a path on which nothing arrives ends by itself, and all that was sent is lost")

@@ -1,6 +1,11 @@
 internal import EventRing
 
 /// The receiver's side of a measurement: turns each event into latencies.
+///
+/// An event stands for every signal of its lane that the log shows by then. One that was written down and is only just
+/// being signalled is among them: it is coalesced, its time is as short as it really was until a handler knew of it,
+/// and its own notification later finds nothing. That is how a driver works that looks at its device's queue, and it
+/// happens only where signals come closer together than they are handled.
 struct LatencyRecorder: ~Copyable {
     private let log: SignalLog
     /// A copy that nobody disciplines: sender and receiver must count the same ticks for the whole run.

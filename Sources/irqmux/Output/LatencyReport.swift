@@ -46,9 +46,16 @@ struct LatencyReport {
         }
         let share = result.sent > 0 ? 100 * Double(result.coalesced) / Double(result.sent) : 0
         if share > 1 {
-            warnings.append(
-                "\(NumberText.decimal(share, places: 1)) % of the signals were coalesced: the rate is too high for this wait"
-            )
+            let percent = NumberText.decimal(share, places: 1)
+            warnings.append("\(percent) % of the signals were coalesced: the rate is too high for this wait")
+        }
+        if let rate = plan.rate, result.lateness.total > 0 {
+            let interval = 1e9 / rate.perSecond
+            let late = Double(result.lateness.percentile(50))
+            if late > 10 * interval {
+                warnings.append(
+                    "this path cannot keep \(rate): half the signals went \(NumberText.duration(late)) late")
+            }
         }
         if latency.total > 0, latency.percentile(99.9) > 100 * max(1, latency.percentile(50)) {
             warnings.append("p99.9 is more than 100 times p50: something else runs here; see --cpu and steal time")
