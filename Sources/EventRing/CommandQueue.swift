@@ -16,6 +16,9 @@ package final class CommandQueue<Owner: ~Copyable>: Sendable {
 
     // MARK: The owner's side
 
+    /// Commands are taken from now on; the thread that will carry them out has yet to `bind`.
+    package func announce() { owner.store(.max, ordering: .sequentiallyConsistent) }
+
     /// Commands are carried out from now on, by the calling thread.
     package func bind() { owner.store(irqmux_this_thread(), ordering: .sequentiallyConsistent) }
 

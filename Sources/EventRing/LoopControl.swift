@@ -23,7 +23,9 @@ final class LoopControl: Sendable {
     @inline(__always) var wantsAttention: Bool { attention.load(ordering: .relaxed) }
 
     /// Takes notice: false until somebody asks again.
-    func acknowledgeAttention() { attention.store(false, ordering: .sequentiallyConsistent) }
+    ///
+    /// An exchange and not a store, so that what was asked for before is seen afterwards.
+    func acknowledgeAttention() { _ = attention.exchange(false, ordering: .sequentiallyConsistent) }
 
     /// Whether `requestStop` was called since the last time.
     func takeStopRequest() -> Bool { stopRequested.exchange(false, ordering: .acquiring) }

@@ -136,12 +136,10 @@ extension Mux {
         serving = true
     }
 
-    /// Refuses other threads' commands. Whoever found them still welcome has posted before: his are carried out now,
-    /// for he would wait for ever.
+    /// Refuses other threads' commands, those that wait included.
     @inline(never)
     private mutating func stopServing() {
         commands.unbind()
-        _ = commands.carryOut(on: &self)
         serving = false
     }
 

@@ -1,4 +1,5 @@
 internal import CKernel
+internal import EventRing
 
 /// A mux that runs on a thread of its own, with the handler it was given.
 ///
@@ -22,7 +23,7 @@ public struct MuxThread<Handler: VectorHandler & ~Copyable>: ~Copyable {
     public let remote: MuxRemote
     private let body: MuxThreadBody<Handler>
 
-    /// Makes a mux and runs it on a new thread.
+    /// Makes a mux and runs it on a new thread. `remote` takes commands as soon as this returns.
     ///
     /// - Parameters:
     ///   - cpu: The processor to pin the thread to; `nil` leaves that to the scheduler.
@@ -37,6 +38,7 @@ public struct MuxThread<Handler: VectorHandler & ~Copyable>: ~Copyable {
         var mux = try Mux(options)
         try setUp(&mux, &handler)
         let remote = mux.remote
+        mux.commands.announce()
         let body = MuxThreadBody(mux: mux, handler: handler)
         try body.start(cpu: cpu)
         self.remote = remote

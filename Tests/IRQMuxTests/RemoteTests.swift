@@ -44,8 +44,6 @@ struct RemoteTests {
             ids = try mux.connect(id, .msix, 0..<4)
         }
         guard let attached else { throw Unexpected() }
-        // Commands are refused until the mux first waits.
-        while errno({ () throws(MuxError) in _ = try running.remote.perform { _ in 0 } }) == EAGAIN { usleep(100) }
         return Running(thread: running, attached: attached, ids: ids)
     }
 
@@ -94,7 +92,8 @@ struct RemoteTests {
         var random = SplitMix(seed: 5)
         while device.isBusy {
             try remote.route(ids[random.below(4)], to: routes[random.below(3)])
-            #expect(try remote.ledger(attached).unexplained == 0, "also while it runs")
+            // The device counts a signal before it writes it, and may be interrupted in between.
+            #expect((0...1).contains(try remote.ledger(attached).unexplained), "while it runs")
         }
         device.waitUntilIdle()
         for id in ids { try remote.route(id, to: .handler) }
@@ -197,18 +196,16 @@ struct RemoteTests {
         }
     }
 
-    @Test("waiting on another thread than the mux's is refused, and leaves the mux to its own")
+    @Test("waiting on another thread than the mux's is EPERM, and leaves the mux to its own")
     func wrongThread() throws {
         var mux = try Mux(smallOptions())
-        try #require(mux.ringReport.tier == .deferred)
         try mux.settle()
         mux.endRun()
         // The first wait bound the mux to this thread.
         let box = Handed(mux)
         withThreads(1) {
             var mux = box.take()
-            let refusal = errno { () throws(MuxError) in try mux.wait(timeout: 0) }
-            #expect([EPERM, EINVAL].contains(refusal), "the kernel does not know the ring on this thread")
+            #expect(errno { () throws(MuxError) in try mux.wait(timeout: 0) } == EPERM)
             let remote = mux.remote
             #expect(errno { () throws(MuxError) in _ = try remote.perform { _ in 0 } } == EAGAIN)
             box.put(mux)
