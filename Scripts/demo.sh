@@ -5,6 +5,8 @@ need_swift
 build_release --product irqmux
 irqmux="$(release_directory)/irqmux"
 
+trap 'exit 130' INT
+
 failures=0
 # 77 says "nothing here to run", which the command explains itself; anything else but 0 is a failure.
 play() {
@@ -24,13 +26,11 @@ play() {
 play doctor
 play loopback --device software
 for wait in block spin adaptive; do
-    play latency --path eventfd --wait "$wait" --count 20000 --rate 10k/s
-done
-for wait in block spin adaptive; do
     play latency --path loopback --wait "$wait" --count 20000 --rate 10k/s
 done
 if [[ -r /dev/kvm && -w /dev/kvm ]]; then
-    play latency --path kvm --wait adaptive --count 20000 --rate 10k/s
+    # A guest whose code the kernel emulates keeps up with 2k/s on one vector; ordinary KVM does more.
+    play latency --path kvm --wait adaptive --count 4000 --rate 2k/s
 elif [[ -e /dev/kvm ]]; then
     say "left out, the loop through a guest: /dev/kvm does not open. Type: sudo usermod -aG kvm $(id -un)"
 else
