@@ -40,10 +40,9 @@ extension Mux {
     ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
     /// - Returns: One identity a vector, in order.
     /// - Throws: `EINVAL` for vectors the device does not have, or while INTx, MSI or MSI-X of the same device excludes
-    /// it;
-    ///   `EBUSY` for one that is connected; `ENOSPC` when the mux is full (the places of vectors just disconnected come
-    ///   free with the next wait), or with `MuxError.available` when the host has fewer left; `EMFILE`; what else
-    ///   SET_IRQS says. Whatever the device did before it refused is taken back.
+    ///   it; `EBUSY` for one that is connected; `ENOSPC` when the mux is full (the places of vectors just disconnected,
+    ///   or of a refused attempt, come free with the next wait), or with `MuxError.available` when the host has fewer
+    ///   left; `EMFILE`; what else SET_IRQS says. Whatever the device did before it refused is taken back.
     @discardableResult
     public mutating func connect(
         _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,

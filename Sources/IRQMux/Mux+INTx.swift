@@ -10,8 +10,7 @@ extension Mux {
     /// Needed with `MuxOptions.INTxAcknowledgement.explicit` and for fan-out routes. No effect when nothing is in
     /// service.
     /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says, and then the interrupt stays in service and may
-    /// be
-    ///   acknowledged again.
+    ///   be acknowledged again.
     public mutating func acknowledge(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "acknowledging an interrupt")
         if unacknowledged == slot { unacknowledged = .max }

@@ -8,12 +8,11 @@ public import InterruptModel
 extension Mux {
     /// The account of one vector. Costs some microseconds, on the loop's thread.
     ///
-    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In a
-    /// running mux they are under way, and a signal that the device has counted and not yet written is unexplained for
-    /// that moment; when the loop has nothing more to do they mean that a notification was lost.
-    /// - Throws: `ENOENT` when it was disconnected; `EBADF` or `EINVAL` when its eventfd was closed from outside,
-    /// `ENOENT`
-    ///   or `EACCES` without /proc.
+    /// Signals that are in the eventfd while no notification has been dispatched since the last account are pending. In
+    /// a running mux they are under way, and a signal that the device has counted and not yet written is unexplained
+    /// for that moment; when the loop has nothing more to do they mean that a notification was lost.
+    /// - Throws: `ENOENT` when it was disconnected; `EBADF` or `EINVAL` when its eventfd was closed from outside;
+    ///   `ENOENT` or `EACCES` without /proc.
     public mutating func ledger(_ id: VectorID) throws(MuxError) -> Ledger {
         let slot = try entries.locate(id, "accounting for a vector")
         return try account(slot, raisedBy: devices[Int(entries[slot].device)])

@@ -6,11 +6,11 @@ public struct MuxRemote: Sendable {
     let commands: CommandQueue<Mux>
     let loop: LoopRemote
 
-    /// Runs `body` on the mux's thread between two batches and returns what it returns, or throws what it throws. Blocks
-    /// until then.
+    /// Runs `body` on the mux's thread between two batches and returns what it returns, or throws what it throws.
+    /// Blocks until then.
     ///
-    /// - Throws: `EDEADLK` on the mux's own thread (there, use the mux that the handler was given); `EAGAIN` when the mux
-    ///   is not running; `ECANCELED` when it is gone.
+    /// - Throws: `EDEADLK` on the mux's own thread (there, use the mux that the handler was given); `EAGAIN` when the
+    ///   mux is not running; `ECANCELED` when it is gone.
     public func perform<Value>(
         _ body: @escaping @Sendable (inout Mux) throws(MuxError) -> Value
     ) throws(MuxError) -> Value {

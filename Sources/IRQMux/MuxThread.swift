@@ -29,8 +29,7 @@ public struct MuxThread<Handler: VectorHandler & ~Copyable>: ~Copyable {
     ///   - cpu: The processor to pin the thread to; `nil` leaves that to the scheduler.
     ///   - setUp: Called on the calling thread before the mux runs: the place to attach devices and connect vectors.
     /// - Throws: As `Mux.init` and `setUp`; `EAGAIN` when no thread could be made, `EINVAL` for a processor that does
-    /// not
-    ///   exist.
+    ///   not exist.
     public init(
         _ options: MuxOptions = MuxOptions(), cpu: Int? = nil, handler: consuming Handler,
         setUp: (inout Mux, inout Handler) throws(MuxError) -> Void = { (_, _) throws(MuxError) in }
