@@ -23,7 +23,8 @@ struct LayoutTests {
         statistics.notifications = 1
         statistics.idleNanoseconds = 2
         statistics.overflows = .max
-        board.publish(statistics)
+        // SAFETY: the board outlives its one writer.
+        unsafe StatisticsWriter(board).publish(&statistics)
         let read = board.read()
         #expect(read.notifications == 1 && read.idleNanoseconds == 2 && read.overflows == .max && read.stale == 0)
     }
