@@ -43,7 +43,7 @@ if embedded {
     package.targets.append(
         .target(
             name: "EmbeddedProbe",
-            dependencies: ["EventRing", "InterruptModel"],
+            dependencies: ["EventRing", "InterruptModel", "IRQMux"],
             path: "Tests/embedded/EmbeddedProbe",
             swiftSettings: settings
         ))

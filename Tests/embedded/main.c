@@ -8,6 +8,7 @@ int64_t irqmux_probe_eventfd(int32_t times, uint64_t count);
 int32_t irqmux_probe_error(int32_t number);
 uint64_t irqmux_probe_percentile(double percent, uint64_t count);
 int64_t irqmux_probe_request(uint32_t size, uint32_t start, uint32_t count);
+int64_t irqmux_probe_mux(uint32_t vectors);
 
 static int failures;
 
@@ -26,6 +27,7 @@ int main(void) {
     check("p99 of 1…100000", (int64_t)irqmux_probe_percentile(99, 100000), 98200, 99800);
     check("assign [0, 64) of 64", irqmux_probe_request(64, 0, 64), 0, 0);
     check("assign [60, 65) of 64", irqmux_probe_request(64, 60, 5), -EINVAL, -EINVAL);
+    check("mux, 64 vectors raised, one masked and unmasked", irqmux_probe_mux(64), 65, 65);
     if (failures == 0) puts("ok");
     return failures != 0;
 }
