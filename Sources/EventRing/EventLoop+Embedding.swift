@@ -41,7 +41,7 @@ extension EventLoop {
     }
 
     /// Makes the pollable descriptor readable.
-    private func rouse() throws(RingError) {
+    package func rouse() throws(RingError) {
         switch notifier {
         case .some(let notifier): try notifier.signal()
         case .none: try control.wake.signal()
@@ -49,7 +49,7 @@ extension EventLoop {
     }
 
     /// Takes the notification before looking, so that whatever comes during processing notifies again.
-    private mutating func prepareProcessing() throws(RingError) {
+    package mutating func prepareProcessing() throws(RingError) {
         control.woke()
         switch notifier {
         case .some(let notifier): _ = try notifier.take()
@@ -59,7 +59,7 @@ extension EventLoop {
     }
 
     /// Submits what handlers asked for and announces sleep. True when something came meanwhile.
-    private mutating func finishProcessing() throws(RingError) -> Bool {
+    package mutating func finishProcessing() throws(RingError) -> Bool {
         armWakeUp()
         let attention = !control.prepareToSleep()
         try wait(timeout: 0)

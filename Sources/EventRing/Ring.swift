@@ -50,8 +50,21 @@ struct Completion: BitwiseCopyable {
             unsafe ring.pointee.int_flags = 0
             unsafe ring.pointee.enter_ring_fd = ring.pointee.ring_fd
         }
+        cancelEverything()
         unsafe io_uring_queue_exit(ring)
         unsafe ring.deallocate()
+    }
+
+    /// Closing a ring ends its requests only some time later, and a READ that completes meanwhile would write where its
+    /// table was. So they are cancelled first, and waited for (since Linux 6.0; before, and from another thread than a
+    /// deferred ring's own, the kernel refuses, and for the latter nothing completes without that thread).
+    private func cancelEverything() {
+        var all = io_uring_sync_cancel_reg()
+        all.flags = UInt32(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)
+        all.timeout.tv_sec = -1
+        all.timeout.tv_nsec = -1
+        // SAFETY: `ring` is valid for the owner's life, `all` for the call.
+        _ = unsafe io_uring_register_sync_cancel(ring, &all)
     }
 
     /// Binds the ring to the calling thread and lets it run.
