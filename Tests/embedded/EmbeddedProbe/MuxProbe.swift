@@ -2,8 +2,8 @@ internal import EventRing
 internal import IRQMux
 internal import InterruptModel
 
-/// Connects `vectors` vectors of a device to a mux, raises each, masks and raises the first once more, unmasks it, and takes
-/// what comes. Answers with the number of events: one a vector and one more; or the negative errno.
+/// Connects `vectors` vectors of a device to a mux, raises each, masks and raises the first once more, unmasks it, and
+/// takes what comes. Answers with the number of events: one a vector and one more; or the negative errno.
 @c(irqmux_probe_mux)
 public func probeMux(vectors: UInt32) -> Int64 {
     do throws(MuxError) { return Int64(try exerciseMux(vectors)) } catch { return Int64(-error.errno) }
