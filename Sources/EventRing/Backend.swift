@@ -53,6 +53,24 @@ enum Backend: ~Copyable {
         }
     }
 
+    /// Fetches what is ready, again and again, until there is something past `position`, `control` wants attention, the
+    /// kernel reports an error, or `rounds` are over. Returns the last result, and how many rounds it took.
+    func spin(
+        past position: UInt32, _ queue: CompletionQueue, _ control: LoopControl, rounds: UInt64,
+        _ sources: borrowing Slab<Source>
+    ) -> (result: Int32, rounds: UInt64) {
+        var result: Int32 = 0
+        var round: UInt64 = 0
+        repeat {
+            switch self {
+            case .ring(let ring): result = ring.fetch()
+            case .epoll(let tier): result = tier.wait(timeout: 0, sources)
+            }
+            round &+= 1
+        } while round < rounds && result >= 0 && queue.end == position && !control.wantsAttention
+        return (result, round)
+    }
+
     /// Submits, and fetches up to `many` of what is ready. Negative errno on failure.
     func enter(many: UInt32, _ sources: borrowing Slab<Source>) -> Int32 {
         switch self {

@@ -63,6 +63,15 @@ struct DirectSources {
         return read(first) || (count > 1 && read(second))
     }
 
+    /// Polls up to `rounds` times, until a source was signalled or `control` wants attention. Returns how many rounds.
+    ///
+    /// Without a pause between the rounds: the system call is one, and a longer would be felt as latency.
+    mutating func spin(rounds: UInt64, _ control: LoopControl) -> UInt64 {
+        var round: UInt64 = 0
+        repeat { round &+= 1 } while !poll() && round < rounds && !control.wantsAttention
+        return round
+    }
+
     private mutating func read(_ place: Place) -> Bool {
         // SAFETY: the pointer is valid for the call.
         guard unsafe irqmux_eventfd_take(place.descriptor, &readyCount) == 0 else { return false }

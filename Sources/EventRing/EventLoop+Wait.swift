@@ -130,18 +130,31 @@ extension EventLoop {
     private mutating func spin(_ limit: UInt64) throws(RingError) -> Bool {
         let timed = limit != .max
         let deadline = timed ? clock.now &+ clock.ticks(limit) : 0
+        // The clock is looked at every eighth time, which is every other microsecond.
+        let rounds: UInt64 = timed ? 8 : 1 << 16
         while true {
-            var found = direct.count > 0 && readDirectly()
-            // Also when something was read: a busy source that is read must not starve those that the ring serves.
-            if direct.count < Int(sourceCount) || cancelling > 0 || backend.unsubmitted > 0 {
+            if backend.unsubmitted > 0 {
                 try check(enter())
-                found = found || queue.end != position
-            } else if !found {
+            } else if direct.count < Int(sourceCount) || cancelling > 0 {
+                // Also when sources are read: a busy one must not starve those that the ring serves.
+                try fetch(rounds: direct.count > 0 ? 1 : rounds)
+                if direct.count > 0 { _ = readDirectly() }
+            } else if direct.count > 0 {
+                statistics.systemCalls &+= direct.spin(rounds: rounds, control) &* UInt64(direct.count)
+            } else {
                 irqmux_pause()
             }
-            if found || control.wantsAttention { return true }
+            if direct.hasReady || queue.end != position || control.wantsAttention { return true }
             if timed && clock.now &- deadline < UInt64.max / 2 { return false }
         }
+    }
+
+    /// Fetches up to `rounds` times, until something came or somebody wants attention.
+    private mutating func fetch(rounds: UInt64) throws(RingError) {
+        let (result, taken) = backend.spin(past: position, queue, control, rounds: rounds, sources)
+        statistics.systemCalls &+= taken
+        if backend.overflowed { statistics.overflows &+= 1 }
+        try check(result)
     }
 
     /// The budget doubles when spinning paid, up to `most`, and halves when it did not: a busy loop spins, an idle one

@@ -121,7 +121,13 @@ extension Ring {
             ring.pointee.enter_ring_fd, unsubmitted, enterFlags | UInt32(IORING_ENTER_GETEVENTS))
     }
 
-    /// The same, fetching up to `many` at once. `-ETIME` when there were fewer.
+    /// Fetches without submitting: what a spinning loop does all the time. Negative errno on failure.
+    @inline(__always) func fetch() -> Int32 {
+        // SAFETY: `ring` is valid for the owner's life.
+        unsafe irqmux_uring_enter(ring.pointee.enter_ring_fd, 0, enterFlags | UInt32(IORING_ENTER_GETEVENTS))
+    }
+
+    /// The same as `enter`, fetching up to `many` at once. `-ETIME` when there were fewer.
     func enter(many: UInt32) -> Int32 {
         // SAFETY: as in enter().
         unsafe submissionTail.pointee.store(written, ordering: .releasing)

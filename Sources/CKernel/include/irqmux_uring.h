@@ -26,10 +26,28 @@ struct irqmux_timespec {
 _Static_assert(sizeof(struct irqmux_getevents) == 24, "struct io_uring_getevents_arg");
 _Static_assert(sizeof(struct irqmux_timespec) == 16, "struct __kernel_timespec");
 
+// io_uring_enter without the detour over the C library's syscall() and errno, which a spinning loop would pay every 200 ns.
+static inline long irqmux_uring_enter_raw(
+    long fd, long submit, long wanted, long flags, const void *argument, long argument_size) {
+#if defined(__x86_64__)
+    long result;
+    register long r10 __asm__("r10") = flags;
+    register const void *r8 __asm__("r8") = argument;
+    register long r9 __asm__("r9") = argument_size;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"((long)SYS_io_uring_enter), "D"(fd), "S"(submit), "d"(wanted), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    long result = syscall(SYS_io_uring_enter, fd, submit, wanted, flags, argument, argument_size);
+    return result < 0 ? -errno : result;
+#endif
+}
+
 // Submits, runs deferred task work, and reaps without waiting. Returns the number submitted, or -errno.
 static inline int irqmux_uring_enter(int fd, uint32_t submit, uint32_t flags) {
-    long result = syscall(SYS_io_uring_enter, fd, submit, 0, flags, NULL, 0);
-    return result < 0 ? -errno : (int)result;
+    return (int)irqmux_uring_enter_raw(fd, submit, 0, flags, NULL, 0);
 }
 
 // The same, but lets the kernel run deferred work until `many` completions are there: without that it stops after 20
@@ -37,8 +55,7 @@ static inline int irqmux_uring_enter(int fd, uint32_t submit, uint32_t flags) {
 static inline int irqmux_uring_enter_many(int fd, uint32_t submit, uint32_t flags, uint32_t many) {
     struct irqmux_timespec limit = {0, 0};
     struct irqmux_getevents argument = {0, _NSIG / 8, 0, (uint64_t)(uintptr_t)&limit};
-    long result = syscall(SYS_io_uring_enter, fd, submit, many, flags, &argument, sizeof argument);
-    return result < 0 ? -errno : (int)result;
+    return (int)irqmux_uring_enter_raw(fd, submit, many, flags, &argument, sizeof argument);
 }
 
 // The same as irqmux_uring_enter, then waits for one completion, for at most timeout_ns (UINT64_MAX: for ever). flags
@@ -46,8 +63,7 @@ static inline int irqmux_uring_enter_many(int fd, uint32_t submit, uint32_t flag
 static inline int irqmux_uring_enter_wait(int fd, uint32_t submit, uint32_t flags, uint64_t timeout_ns) {
     struct irqmux_timespec limit = {(int64_t)(timeout_ns / 1000000000u), (int64_t)(timeout_ns % 1000000000u)};
     struct irqmux_getevents argument = {0, _NSIG / 8, 0, timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&limit};
-    long result = syscall(SYS_io_uring_enter, fd, submit, 1, flags, &argument, sizeof argument);
-    return result < 0 ? -errno : (int)result;
+    return (int)irqmux_uring_enter_raw(fd, submit, 1, flags, &argument, sizeof argument);
 }
 
 #endif
