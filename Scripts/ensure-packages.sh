@@ -27,6 +27,8 @@ for package in "$@"; do is_there "$package" || missing+=("$package"); done
 ((${#missing[@]} > 0)) || exit 0
 
 line="apt-get install -y ${missing[*]}"
+# A fresh image has no package lists.
+has_lists() { compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; }
 command -v apt-get >/dev/null ||
     die 69 "missing: ${missing[*]} (Debian's names). Without apt-get here, install them with the machine's own tool."
 if ((EUID == 0)); then
@@ -34,7 +36,10 @@ if ((EUID == 0)); then
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root=(sudo -n env)
 else
-    die 69 "missing: ${missing[*]}. Type: sudo $line"
+    has_lists || line="apt-get update && $line"
+    # A machine without sudo wants the line as root.
+    if command -v sudo >/dev/null; then line="sudo sh -c '$line'"; else line="su -c '$line'"; fi
+    die 69 "missing: ${missing[*]}. Type: $line"
 fi
 
 # What goes wrong is on stderr; stdout is a line or two for each package.
@@ -42,8 +47,8 @@ apt() {
     "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null >/dev/null
 }
 say "installing ${missing[*]} ($line)"
-# A fresh image has no package lists; a stale one may name versions that are gone.
-if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
+# Lists may be missing, and stale ones may name versions that are gone.
+if ! has_lists; then
     say "fetching the package lists (apt-get update)"
     apt update || die 69 "apt-get update failed; see above. Then type: $line"
 fi
