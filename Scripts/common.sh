@@ -16,9 +16,11 @@ need_swift() {
     [[ $(uname -s) == Linux ]] || die 69 "irqmux runs on Linux only; this is $(uname -s)."
     command -v swift >/dev/null ||
         die 69 "swift is not in PATH. Install Swift 6.3 or newer: https://www.swift.org/install/linux/"
-    local version
-    version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)
-    [[ -n $version ]] || die 69 "'swift --version' does not answer; the toolchain is broken. Try: swift --version"
+    local answer version
+    answer=$(swift --version 2>&1) || true
+    version=$(sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' <<<"$answer" | head -n 1)
+    [[ -n $version ]] || die 69 "'swift --version' does not answer; what it says is below. A missing library is one" \
+        "of the packages that Swift itself needs: https://www.swift.org/install/linux/"$'\n'"$answer"
     local major=${version% *} minor=${version#* }
     ((major > 6 || (major == 6 && minor >= 3))) ||
         die 69 "Swift $major.$minor is too old; irqmux needs 6.3: https://www.swift.org/install/linux/"

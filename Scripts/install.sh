@@ -4,7 +4,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 prefix=${1:-}
 [[ $prefix == /* ]] || die 64 "PREFIX must be an absolute path, for example: make install PREFIX=/usr/local"
 root="${DESTDIR:-}$prefix"
-mkdir -p "$root" 2>/dev/null && [[ -w $root ]] || die 69 "$root is not writable. Type: sudo make install PREFIX=$prefix"
+mkdir -p "$root" 2>/dev/null && [[ -w $root ]] ||
+    # sudo has a PATH of its own, in which swift seldom is.
+    die 69 "$root is not writable. Type: make install PREFIX=\$HOME/.local" \
+        "(or, for everybody: sudo env PATH=\"\$PATH\" make install PREFIX=$prefix)"
 need_swift
 build_release --product irqmux
 binary="$(release_directory)/irqmux"
