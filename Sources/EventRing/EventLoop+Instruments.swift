@@ -42,6 +42,7 @@ extension EventLoop {
 
     /// Counts and publishes what was handed out of a batch that is not at its end.
     mutating func publishSoFar() {
+        if options.instrumented { account() }
         recordGroup()
         eventsUnderStamp = 0
         eventsToStamp = options.instrumented ? 0 : .max

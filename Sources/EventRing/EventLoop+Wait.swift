@@ -16,6 +16,7 @@ extension EventLoop {
         if attended { attend() }
         queue.consume(upTo: position)
         if firstWork != .max { flushWork() }
+        if options.instrumented { account() }
         board.publish(&statistics)
         let pending = position != queue.end || direct.hasReady
         // Work is left when the kernel takes no more before completions were reaped.
@@ -36,19 +37,25 @@ extension EventLoop {
         }
         expireTimers()
         mayRefill = true
-        if options.instrumented { account(since: start, waited: limit > 0) }
+        if options.instrumented {
+            arrival = clock.now
+            (waitStart, waitEnd, waited) = (start, arrival, limit > 0)
+        }
     }
 
-    private mutating func account(since start: UInt64, waited: Bool) {
-        arrival = clock.now
-        let elapsed = clock.nanoseconds(arrival &- start)
+    /// Books the last wait. Not at its end, where somebody waits for his event, but before the next one begins.
+    mutating func account() {
+        let elapsed = clock.nanoseconds(waitEnd &- waitStart)
         if waited { statistics.idleNanoseconds &+= elapsed } else { statistics.kernelNanoseconds &+= elapsed }
-        if clock.isDue(arrival) {
+        waitEnd = waitStart
+        if clock.isDue(waitStart) {
             let source = clock.source
             clock.discipline()
-            arrival = clock.now
             // Stamps of the counter that was given up mean nothing any more.
-            if clock.source != source { (batchStart, stamp) = (arrival, arrival) }
+            if clock.source != source {
+                let now = clock.now
+                (batchStart, stamp, waitStart, waitEnd) = (now, now, now, now)
+            }
         }
     }
 

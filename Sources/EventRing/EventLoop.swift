@@ -67,6 +67,10 @@ public struct EventLoop: ~Copyable {
     var fullFetches: UInt32 = 0
     /// When the last wait ended, for the batch that follows it; 0 once used.
     var arrival: UInt64 = 0
+    /// The last wait, to be booked before the next: its stamps, and whether it was allowed to take time.
+    var waitStart: UInt64 = 0
+    var waitEnd: UInt64 = 0
+    var waited = false
 
     /// The thread that waits; 0 before the first wait.
     var owner: UInt64 = 0
