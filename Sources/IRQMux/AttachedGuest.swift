@@ -90,6 +90,16 @@ final class AttachedGuest {
         }
     }
 
+    /// A table that somebody else commits is not known here, and would be wiped by a commit.
+    func checkKeepsTable() throws(MuxError) {
+        try checkAlive()
+        guard keepsTable else {
+            throw MuxError(
+                "changing a GSI's route", errno: EPERM,
+                remedy: "its owner commits the table; attach the guest with its routes to let the mux do it")
+        }
+    }
+
     /// Remembers when KVM's answer says that there is no machine any more.
     func take(_ error: KVMError) -> MuxError {
         switch error.reason {

@@ -1,5 +1,6 @@
 /// How many of a vector's signals went past the loop, of what its device counted. Nobody sees them go, but the device
-/// counts, and what the user eventfd got is known: the difference must lie within what the device counted between swaps.
+/// counts, and what the user eventfd got is known: the difference must lie within what the device counted between
+/// swaps.
 struct BypassCount: BitwiseCopyable {
     /// Whether the device signals the bypass eventfd.
     private(set) var isLive = false
@@ -28,8 +29,8 @@ struct BypassCount: BitwiseCopyable {
         most &+= after &- min(self.before, after)
     }
 
-    /// How many were bypassed in all, of `unseen` that the user eventfd did not get, while the device's count was between
-    /// `before` and `after`.
+    /// How many were bypassed in all, of `unseen` that the user eventfd did not get, while the device's count was
+    /// between `before` and `after`.
     func total(_ unseen: UInt64, before: UInt64, after: UInt64) -> UInt64 {
         let least = fewest &+ (isLive ? before &- min(self.after, before) : 0)
         let limit = most &+ (isLive ? after &- min(self.before, after) : 0)

@@ -8,8 +8,8 @@ public enum GuestState: Equatable, Sendable {
     case none
     /// A guest is attached.
     case attached
-    /// The virtual machine's descriptor was closed behind the mux's back, or the kernel gave the machine up: KVM answered
-    /// `errno`. Nothing can be bound any more. What is bound works as long as the machine lives.
+    /// The virtual machine's descriptor was closed behind the mux's back, or the kernel gave the machine up: KVM
+    /// answered `errno`. Nothing can be bound any more. What is bound works as long as the machine lives.
     case closed(errno: Int32)
 }
 
@@ -27,8 +27,8 @@ extension Mux {
     /// - Parameters:
     ///   - machine: The machine, with its irqchip.
     ///   - routes: The routing table that it has now: `.irqChipDefaults()` after KVM_CREATE_IRQCHIP, empty with a split
-    ///     irqchip. From now on the mux alone commits routes, for KVM cannot be asked what it has. `nil` where the owner
-    ///     goes on committing the table himself: then the mux commits nothing and checks no GSI.
+    ///     irqchip. From now on the mux alone commits routes, for KVM cannot be asked what it has. `nil` where the
+    ///     owner goes on committing the table himself: then the mux commits nothing and checks no GSI.
     /// - Throws: `EBUSY` when there is a guest; `EMFILE`, `EBADF`.
     public mutating func attach(guest machine: borrowing VirtualMachine, routes: GSIRoutes?) throws(MuxError) {
         let copy: VirtualMachine
@@ -46,7 +46,8 @@ extension Mux {
     /// Attaches a virtual machine and takes it over. As the form that borrows it, which duplicates the descriptor.
     public mutating func attach(owning machine: consuming VirtualMachine, routes: GSIRoutes?) throws(MuxError) {
         guard guest == nil else {
-            throw MuxError("attaching a guest", errno: EBUSY, remedy: "a mux has one guest: detach it, or make a mux each")
+            throw MuxError(
+                "attaching a guest", errno: EBUSY, remedy: "a mux has one guest: detach it, or make a mux each")
         }
         guest = AttachedGuest(machine, live: routes, vectors: entries.count, pairs: pairs.count)
     }
@@ -75,14 +76,14 @@ extension Mux {
         return guest.lost == 0 ? .attached : .closed(errno: guest.lost)
     }
 
-    /// Takes a GSI and wants this route for it. Committed with the next `commitRoutes`, or when a vector is first routed
-    /// to it.
+    /// Takes a GSI and wants this route for it. Committed with the next `commitRoutes`, or when a vector is first
+    /// routed to it.
     ///
-    /// - Throws: `ENODEV`; `ENOSPC` when no GSI is left, `EINVAL` for a route that KVM's table of 4096 entries has no room
-    ///   for: nothing is spent on it then.
+    /// - Throws: `ENODEV`; `EPERM` where the owner commits; `ENOSPC` when no GSI is left, `EINVAL` for a route that
+    ///   KVM's table of 4096 entries has no room for: nothing is spent on it then.
     public mutating func allocateGSI(_ route: GSIRoute) throws(MuxError) -> GSI {
         let guest = try attachedGuest()
-        try guest.checkAlive()
+        try guest.checkKeepsTable()
         do throws(KVMError) {
             try guest.routing.checkRoom(for: route.entries)
             let gsi = try guest.allocator.allocate()
@@ -112,16 +113,18 @@ extension Mux {
     /// Wants another route for a GSI, as when the guest rewrote a message. Committed with the next `commitRoutes`; the
     /// irqfd bound to it stays, and KVM uses the new route from the commit on.
     ///
-    /// - Throws: `ENODEV`; `EINVAL` for a GSI out of range or a table that would be too large.
+    /// - Throws: `ENODEV`; `EPERM` where the owner commits; `EINVAL` for a GSI out of range or a table that would be
+    ///   too large.
     public mutating func setGSI(_ gsi: GSI, to route: GSIRoute) throws(MuxError) {
         let guest = try attachedGuest()
+        try guest.checkKeepsTable()
         do throws(KVMError) { try guest.routing.set(route, for: gsi) } catch { throw MuxError(error) }
     }
 
     /// Gives a GSI of `allocateGSI` back, and its route with the next commit.
     ///
-    /// - Throws: `ENODEV`; `ENOENT` when it is not out; `EBUSY` while it is a vector's or a pair's: KVM would swallow the
-    ///   signals of an irqfd whose route is gone.
+    /// - Throws: `ENODEV`; `ENOENT` when it is not out; `EBUSY` while it is a vector's or a pair's: KVM would swallow
+    ///   the signals of an irqfd whose route is gone.
     public mutating func freeGSI(_ gsi: GSI) throws(MuxError) {
         let guest = try attachedGuest()
         guard !guest.isBound(gsi) else {
@@ -136,11 +139,12 @@ extension Mux {
     /// Commits every change of routes since the last commit, by one KVM_SET_GSI_ROUTING, or by none.
     ///
     /// - Returns: Whether the kernel was asked.
-    /// - Throws: `ENODEV`; what KVM says, and then the kernel keeps the table it had and the changes stay wanted.
+    /// - Throws: `ENODEV`; `EPERM` where the owner commits; what KVM says, and then the kernel keeps the table it had
+    ///   and the changes stay wanted.
     @discardableResult
     public mutating func commitRoutes() throws(MuxError) -> Bool {
         let guest = try attachedGuest()
-        try guest.checkAlive()
+        try guest.checkKeepsTable()
         return try guest.commit()
     }
 

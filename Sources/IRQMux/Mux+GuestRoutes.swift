@@ -5,8 +5,8 @@ internal import InterruptModel
 // Routes into the guest. A vector that has, or had, one owns two eventfds: the loop listens to the user eventfd all the
 // time, and the bypass eventfd is bound as irqfd all the time. Which of them the device signals is all that a switch
 // changes, so there is no moment at which a signal finds nobody: what went to the user eventfd before the swap comes
-// through the loop, which acts on it by the route of that moment; what goes to the bypass eventfd is in the guest before
-// the device's write returns.
+// through the loop, which acts on it by the route of that moment; what goes to the bypass eventfd is in the guest
+// before the device's write returns.
 extension Mux {
     /// Readies the eventfds for `route`, which is about to become the vector's. Throws with everything as it was.
     mutating func takeGuestPath(_ slot: UInt32, _ route: Route) throws(MuxError) {
@@ -52,8 +52,8 @@ extension Mux {
         let installed = guest?.binding(slot)
         guard let request = target?.bypassRequest ?? installed?.userRequest else { return }
         do throws(DeviceError) { _ = try device.set(request) } catch {
-            // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is told
-            // of by the first error.
+            // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is
+            // told of by the first error.
             let isLive = entries[slot].bypassed.isLive
             if let former = isLive ? installed?.bypassRequest : (target ?? installed)?.userRequest {
                 _ = try? device.set(former)

@@ -98,8 +98,9 @@ extension Mux {
     ///     a duplicate.
     ///   - isMeasured: Whether `Pair.stages` are recorded.
     /// - Throws: `ENODEV` (no guest, or closed); `ENOSPC` (more than `MuxOptions.pairs`, or the loop is full); `EEXIST`
-    ///   (the GSI is taken, or the doorbell); `ENXIO` (the GSI has no route); `EBUSY` (the eventfd is an irqfd already);
-    ///   `EINVAL` (it is no eventfd; a doorbell that KVM does not take); `EBADF`, `EMFILE`. Then nothing is left of it.
+    ///   (the GSI is taken, or the doorbell); `ENXIO` (the GSI has no route); `EBUSY` (the eventfd is an irqfd
+    ///   already); `EINVAL` (it is no eventfd; a doorbell that KVM does not take); `EBADF`, `EMFILE`. Then nothing is
+    ///   left of it.
     public mutating func addPair(
         doorbell address: DoorbellAddress, completion gsi: GSI, tag: UInt64, signalledBy eventfd: Int32? = nil,
         isMeasured: Bool = false

@@ -2,8 +2,8 @@ internal import CKernel
 internal import EventRing
 internal import InterruptModel
 
-// Measuring the way into the guest, for vectors whose owner asked for it. Bypassed signals pass nobody who could measure
-// them: that is what `detour` is for.
+// Measuring the way into the guest, for vectors whose owner asked for it. Bypassed signals pass nobody who could
+// measure them: that is what `detour` is for.
 extension Mux {
     /// Records the stages of a vector's detours from now on.
     ///
@@ -47,7 +47,8 @@ extension Mux {
         let signal = signalTime(slot)
         let woke = loop.time.monotonic(wake)
         entries[slot].stages.arrived(
-            wake: signal == 0 ? nil : woke &- min(signal, woke), dispatch: loop.time.nanoseconds(begin &- min(wake, begin)))
+            wake: signal == 0 ? nil : woke &- min(signal, woke),
+            dispatch: loop.time.nanoseconds(begin &- min(wake, begin)))
         _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
         let end = loop.time.now
         entries[slot].stages.forwarded(
@@ -55,8 +56,8 @@ extension Mux {
             isAcknowledged: entries[slot].acknowledgement != nil)
     }
 
-    /// When the device says that it signalled last, CLOCK_MONOTONIC; 0 where it does not say. Out of line, because it is
-    /// a call through the device's table of functions.
+    /// When the device says that it signalled last, CLOCK_MONOTONIC; 0 where it does not say. Out of line, because it
+    /// is a call through the device's table of functions.
     @inline(never)
     private mutating func signalTime(_ slot: UInt32) -> UInt64 {
         devices[Int(entries[slot].device)]?.lastSignalTime(entries[slot].vector) ?? 0

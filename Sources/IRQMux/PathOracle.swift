@@ -36,8 +36,8 @@ public struct VectorPath: Sendable {
     public let kind: Kind
     /// Why it is this one, in one sentence.
     public let why: StaticString
-    /// Whether the ledger knows every signal that goes this way: the loop sees it, or the device counts. Where not, what
-    /// is bypassed is in no account.
+    /// Whether the ledger knows every signal that goes this way: the loop sees it, or the device counts. Where not,
+    /// what is bypassed is in no account.
     public let isCounted: Bool
 }
 

@@ -86,7 +86,10 @@ public enum Stage: UInt8, CaseIterable, Sendable {
     private let storage: UnsafeMutablePointer<StageHistograms.Storage>?
 
     /// Records nothing.
-    init() { unsafe storage = nil }
+    init() {
+        // SAFETY: nobody follows a nil.
+        unsafe storage = nil
+    }
 
     // SAFETY: the caller keeps the owner of `storage`, and is its one writer.
     @unsafe init(_ storage: UnsafeMutablePointer<StageHistograms.Storage>) { unsafe self.storage = storage }

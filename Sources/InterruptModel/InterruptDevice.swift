@@ -60,8 +60,8 @@ public protocol InterruptDevice: ~Copyable {
     /// know (real hardware). The ledger checks what was delivered against it.
     func raisedCount(_ vector: Vector) -> UInt64?
 
-    /// When the device signalled `vector` last, CLOCK_MONOTONIC in nanoseconds, where it stamps; `nil` where it does not,
-    /// which is the default. Called for vectors whose stages are measured, once a notification.
+    /// When the device signalled `vector` last, CLOCK_MONOTONIC in nanoseconds, where it stamps; `nil` where it does
+    /// not, which is the default. Called for vectors whose stages are measured, once a notification.
     func lastSignalTime(_ vector: Vector) -> UInt64?
 }
 

@@ -79,3 +79,14 @@ final class SharedEventFD: Sendable {
     var number: Int32 { eventFD.number }
     func take() throws -> UInt64 { try eventFD.take() }
 }
+
+/// Room for `count` descriptors; loud where the system has a lower limit.
+func makeRoomForDescriptors(_ count: Int) throws {
+    var limit = rlimit()
+    // SAFETY: the structure outlives the calls.
+    guard unsafe getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { throw Unexpected() }
+    guard limit.rlim_cur < rlim_t(count) else { return }
+    limit.rlim_cur = rlim_t(count)
+    // SAFETY: as above.
+    try #require(unsafe setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0, "RLIMIT_NOFILE must exceed \(count)")
+}
