@@ -47,7 +47,7 @@ internal import Synchronization
     }
 
     private func word(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt32>> {
-        precondition(offset >= 0 && offset <= size - 4 && offset & 3 == 0, "a word lies in the memory, at a multiple of 4")
+        precondition(offset >= 0 && offset <= size - 4 && offset & 3 == 0, "a word at a multiple of 4, in the memory")
         // SAFETY: aligned and inside; an Atomic<UInt32> is laid out as the number itself.
         return unsafe (address + offset).assumingMemoryBound(to: Atomic<UInt32>.self)
     }

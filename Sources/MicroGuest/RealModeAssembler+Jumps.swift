@@ -56,8 +56,8 @@ extension RealModeAssembler {
 
     /// Sleeps until the counter at `counter` has reached the one at `goal`, awake for interrupts only.
     ///
-    /// Looks with interrupts off and lets them in with the very instruction that sleeps (`sti` acts after the next one),
-    /// so an interrupt between look and sleep still ends the sleep. Leaves interrupts off; spoils EAX.
+    /// Looks with interrupts off and lets them in with the very instruction that sleeps (`sti` acts after the next),
+    /// so an interrupt between look and sleep still ends the sleep. Leaves interrupts off, and the counter in EAX.
     public mutating func sleepUntil(_ counter: UInt16, reaches goal: UInt16) {
         let look = here
         cli()
