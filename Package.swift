@@ -50,6 +50,8 @@ if embedded {
 } else {
     package.products += [
         .library(name: "Exerciser", targets: ["Exerciser"]),
+        // A small real guest, for examples, benchmarks, and tests of VMMs.
+        .library(name: "MicroGuest", targets: ["MicroGuest"]),
         .executable(name: "irqmux", targets: ["irqmux"]),
     ]
     package.dependencies += [

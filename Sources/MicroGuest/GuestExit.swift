@@ -2,8 +2,10 @@ internal import CKernel
 
 /// Why a guest is not running any more.
 public enum GuestExit: Equatable, Sendable {
-    /// `stop()` was called: the one good end.
+    /// `stop()` was called: a good end.
     case stopped
+    /// The VMM answered an access of the guest with ``GuestAnswer/powerOff``: the other good end.
+    case poweredOff
     /// The guest wrote to, or read from, a port that no doorbell answers for.
     case unclaimedPort(UInt16, value: UInt64, width: Int, isWrite: Bool)
     /// The guest wrote to, or read from, an address outside its memory that no doorbell answers for.
@@ -50,6 +52,7 @@ extension GuestExit: CustomStringConvertible {
     public var description: String {
         switch self {
         case .stopped: "stopped"
+        case .poweredOff: "powered off"
         case .unclaimedPort(let port, let value, let width, let isWrite):
             "\(isWrite ? "wrote \(value)" : "read") (\(width) bytes) at port \(port), unanswered"
         case .unclaimedMemory(let address, let value, let width, let isWrite):

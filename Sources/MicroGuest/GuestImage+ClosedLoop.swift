@@ -26,7 +26,7 @@ extension GuestImage {
         var code = RealModeAssembler(origin: GuestImage.codeOrigin)
 
         code.cli()
-        if pin != .none { code.initialisePIC(levelTriggered: pin == .level) }
+        if pin != .none { code.initialisePIC(line: UInt8(MicroGuest.pinGSI), levelTriggered: pin == .level) }
         code.writeWord(1, port: ClosedLoop.readyPort)
         code.sti()
         code.haltForEver()
@@ -53,19 +53,5 @@ extension GuestImage {
         }
         image.place(code)
         return image
-    }
-}
-
-extension RealModeAssembler {
-    /// Initialises the first PIC (8259A) with vectors from 0x20 and lets only the pin's line through.
-    fileprivate mutating func initialisePIC(levelTriggered: Bool) {
-        let line = UInt8(1 << MicroGuest.pinGSI)
-        writeByte(0x11, port: 0x20)  // ICW1: cascaded, ICW4 follows
-        writeByte(0x20, port: 0x21)  // ICW2: vector base
-        writeByte(0x04, port: 0x21)  // ICW3: the second PIC is on line 2
-        writeByte(0x01, port: 0x21)  // ICW4: 8086 mode
-        writeByte(~line, port: 0x21)  // OCW1: mask all others
-        // An irqfd without resampling raises and lowers the line at once, which a level-triggered input does not keep.
-        writeByte(levelTriggered ? line : 0, port: 0x4d0)  // ELCR
     }
 }

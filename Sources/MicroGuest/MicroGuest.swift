@@ -81,23 +81,31 @@ public final class MicroGuest: Sendable {
         guard pin == .none || irqChip == .full else { throw .pinNeedsFullIRQChip }
         try self.init(
             image: .closedLoop(messageVectors: messageVectors, pin: pin), irqChip: irqChip,
-            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true)
+            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true, onAccess: nil)
     }
 
     /// Makes a guest of another program, without doorbells and routes of its own; it does not run yet.
-    public convenience init(image: GuestImage, irqChip: IRQChip = .full) throws(MicroGuestError) {
-        try self.init(image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false)
+    ///
+    /// - Parameter onAccess: The VMM's side of the guest's accesses to ports and addresses that no doorbell answers
+    ///   for. Without one, or when it does not answer, such an access is the guest's end.
+    public convenience init(
+        image: GuestImage, irqChip: IRQChip = .full, onAccess: GuestAccessHandler? = nil
+    ) throws(MicroGuestError) {
+        try self.init(
+            image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false, onAccess: onAccess)
     }
 
     private init(
-        image: GuestImage, irqChip: IRQChip, messageVectors: Int, hasPin: Bool, tellsReady: Bool
+        image: GuestImage, irqChip: IRQChip, messageVectors: Int, hasPin: Bool, tellsReady: Bool,
+        onAccess: GuestAccessHandler?
     ) throws(MicroGuestError) {
         guard MicroGuest.isSupported else { throw .needsX86 }
         let device = try MicroGuest.orKVMError { () throws(KVMError) in try KVMDevice() }
         let machine = try MicroGuest.makeMachine(device, irqChip)
         memory = try MicroGuest.addMemory(to: machine, image)
         cpu = try VirtualCPU(
-            device, machine, entry: image.entry, stack: GuestImage.stackTop, withAPIC: irqChip != .none)
+            device, machine, entry: image.entry, stack: GuestImage.stackTop, withAPIC: irqChip != .none,
+            onAccess: onAccess)
         var doorbells: [GuestDoorbell] = []
         for message in 0..<messageVectors {
             doorbells.append(try GuestDoorbell(machine, ClosedLoop.messagePort, match: UInt64(message)))
@@ -124,6 +132,17 @@ public final class MicroGuest: Sendable {
         precondition((0..<messageVectors).contains(message), "no such message")
         return MicroGuest.route(forMessage: message)
     }
+
+    /// The 32-bit word at a guest-physical address, which the guest may be writing. What the guest wrote before it is
+    /// seen as well.
+    ///
+    /// - Parameter address: A multiple of four in the guest's 64 KiB.
+    public func load(_ address: UInt16) -> UInt32 { memory.load(Int(address)) }
+
+    /// Writes the 32-bit word at a guest-physical address. A guest that sees it sees what was written before as well.
+    ///
+    /// - Parameter address: A multiple of four in the guest's 64 KiB.
+    public func store(_ value: UInt32, at address: UInt16) { memory.store(value, Int(address)) }
 
     /// What the handler of message `message` rings.
     public func doorbell(_ message: Int) -> GuestDoorbell { messages[message] }

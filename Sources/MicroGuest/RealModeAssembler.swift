@@ -1,6 +1,7 @@
 /// Assembles 16-bit real-mode code, one instruction a call, in the order of the calls.
 ///
-/// Only what a small guest needs; every emitter is named after its instruction. Source: Intel SDM volume 2.
+/// Only what a small guest needs; every emitter is named after its instruction. Accesses to memory are in
+/// `RealModeAssembler+Memory.swift`, jumps in `RealModeAssembler+Jumps.swift`. Source: Intel SDM volume 2.
 public struct RealModeAssembler: Sendable {
     /// The address of the first byte, in segment 0.
     public let origin: UInt16
@@ -13,14 +14,14 @@ public struct RealModeAssembler: Sendable {
     /// The address of the next instruction, for jumps and interrupt vectors.
     public var here: UInt16 { origin + UInt16(bytes.count) }
 
-    private mutating func emit(_ code: UInt8...) { bytes += code }
+    mutating func emit(_ code: UInt8...) { bytes += code }
 
-    private mutating func emit16(_ value: UInt16) {
+    mutating func emit16(_ value: UInt16) {
         bytes.append(UInt8(truncatingIfNeeded: value))
         bytes.append(UInt8(truncatingIfNeeded: value >> 8))
     }
 
-    private mutating func emit32(_ value: UInt32) {
+    mutating func emit32(_ value: UInt32) {
         emit16(UInt16(truncatingIfNeeded: value))
         emit16(UInt16(truncatingIfNeeded: value >> 16))
     }
@@ -74,6 +75,8 @@ public struct RealModeAssembler: Sendable {
     public mutating func xorEDX() { emit(0x66, 0x31, 0xd2) }
     /// `mov ds, ax`.
     public mutating func movDSfromAX() { emit(0x8e, 0xd8) }
+    /// `mov es, ax`.
+    public mutating func movESfromAX() { emit(0x8e, 0xc0) }
 
     /// `out port, al`.
     public mutating func outAL(port: UInt8) { emit(0xe6, port) }
@@ -84,40 +87,10 @@ public struct RealModeAssembler: Sendable {
     /// `out dx, eax`.
     public mutating func outDXfromEAX() { emit(0x66, 0xef) }
 
-    /// `mov [ds:address], al`.
-    public mutating func storeAL(_ address: UInt16) {
-        emit(0xa2)
-        emit16(address)
-    }
-    /// `mov [ds:address], ax`.
-    public mutating func storeAX(_ address: UInt16) {
-        emit(0xa3)
-        emit16(address)
-    }
-    /// `mov [ds:address], eax`.
-    public mutating func storeEAX(_ address: UInt16) {
-        emit(0x66, 0xa3)
-        emit16(address)
-    }
-
-    /// `jmp target`.
-    public mutating func jmp(_ target: UInt16) {
-        emit(0xe9)
-        emit16(target &- (here &+ 2))
-    }
-
-    /// `jmp segment:offset`.
-    public mutating func jmpFar(_ segment: UInt16, _ offset: UInt16) {
-        emit(0xea)
-        emit16(offset)
-        emit16(segment)
-    }
-
-    /// Sleeps for ever, awake for interrupts only.
-    public mutating func haltForEver() {
-        let again = here
-        hlt()
-        jmp(again)
+    /// Puts the distance to `target` where a forward jump left room for it.
+    mutating func patch16(at place: Int, _ value: UInt16) {
+        bytes[place] = UInt8(truncatingIfNeeded: value)
+        bytes[place + 1] = UInt8(truncatingIfNeeded: value >> 8)
     }
 }
 
@@ -137,6 +110,24 @@ extension RealModeAssembler {
         movDX(port)
         movAX(value)
         outDXfromAX()
+    }
+
+    /// Initialises the first PIC (8259A): its eight lines get the vectors from `vectorBase`, and only `line` is let
+    /// through.
+    ///
+    /// - Parameters:
+    ///   - line: 3 to 7; 0 to 2 are the timer's, the keyboard's and the second PIC's.
+    ///   - levelTriggered: For an irqfd with resampling. One without raises and lowers the line at once, which a
+    ///     level-triggered input does not keep.
+    public mutating func initialisePIC(line: UInt8, vectorBase: UInt8 = 0x20, levelTriggered: Bool) {
+        precondition(3...7 ~= line && vectorBase & 7 == 0, "a line of the first PIC, and a base of eight vectors")
+        let bit = UInt8(1) << line
+        writeByte(0x11, port: 0x20)  // ICW1: cascaded, ICW4 follows
+        writeByte(vectorBase, port: 0x21)  // ICW2
+        writeByte(0x04, port: 0x21)  // ICW3: the second PIC is on line 2
+        writeByte(0x01, port: 0x21)  // ICW4: 8086 mode
+        writeByte(~bit, port: 0x21)  // OCW1: mask all others
+        writeByte(levelTriggered ? bit : 0, port: 0x4d0)  // ELCR
     }
 
     /// Tells the first PIC that the interrupt has been served (a non-specific end of interrupt).

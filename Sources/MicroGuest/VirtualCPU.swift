@@ -10,6 +10,7 @@ final class VirtualCPU: Sendable {
     private let run: Mapping
     /// Signalled when the thread has ended, so that whoever waits for a doorbell need not wait for ever.
     let ended: EventFD
+    private let onAccess: GuestAccessHandler?
     private let stopping = Atomic<Bool>(false)
     private let state = Mutex(State())
 
@@ -22,8 +23,9 @@ final class VirtualCPU: Sendable {
     /// Makes virtual CPU 0 of `machine`, in real mode at `entry`; with an irqchip, its local APIC in x2APIC mode.
     init(
         _ device: borrowing KVMDevice, _ machine: borrowing VirtualMachine, entry: UInt16, stack: UInt16,
-        withAPIC apic: Bool
+        withAPIC apic: Bool, onAccess: GuestAccessHandler?
     ) throws(MicroGuestError) {
+        self.onAccess = onAccess
         let size = irqmux_ioctl_value(device.number, irqmux_KVM_GET_VCPU_MMAP_SIZE, 0)
         guard size > 0 else { throw .system(operation: "KVM_GET_VCPU_MMAP_SIZE", errno: -size) }
         let number = irqmux_ioctl_value(machine.number, irqmux_KVM_CREATE_VCPU, 0)
@@ -95,9 +97,24 @@ final class VirtualCPU: Sendable {
             if result == -EINTR || result == -EAGAIN { continue }
             if result < 0 { return .failed(errno: -result) }
             // SAFETY: the mapping is a struct kvm_run, and KVM does not write to it outside KVM_RUN.
-            return GuestExit(unsafe irqmux_kvm_read_exit(run.address))
+            let exit = unsafe irqmux_kvm_read_exit(run.address)
+            if let end = attend(to: exit) { return end }
         }
         return .stopped
+    }
+
+    /// Lets the owner answer an access; the guest's end when it does not.
+    private func attend(to exit: irqmux_kvm_exit) -> GuestExit? {
+        guard let onAccess, let access = GuestAccess(exit) else { return GuestExit(exit) }
+        switch onAccess(access) {
+        case .done: return nil
+        case .value(let value):
+            // SAFETY: the mapping is a struct kvm_run, and only this thread runs the virtual CPU.
+            if access.written == nil { unsafe irqmux_kvm_answer_read(run.address, value) }
+            return nil
+        case .powerOff: return .poweredOff
+        case .unclaimed: return GuestExit(exit)
+        }
     }
 
     private static func eventFD() throws(MicroGuestError) -> EventFD {

@@ -20,6 +20,7 @@ struct Bar: Sendable {
             against("spin-read", in: "wake-spin-64", limit: 0.25),
             acrossCases("wake-spin-64", "wake-spin-1", limit: 1.25),
             against("blocking-read", in: "wake-block", limit: 1.1),
+            against("blocking-read", in: "kvm-loop-block", limit: 1.1),
             acrossCases("drain-2048", "drain-64", limit: 1.25),
         ]
 

@@ -5,6 +5,8 @@ struct Case: Sendable {
         case drain(ready: Int)
         /// Another processor signals; latency in the callback.
         case wake(Waiting)
+        /// An interrupt goes into a guest, whose handler signals back; time for the whole loop, sleeping in the kernel.
+        case guestLoop
         /// All sources are armed and disarmed; cost per source for both together.
         case arm
     }
@@ -23,7 +25,7 @@ struct Case: Sendable {
         switch method {
         case .drain, .arm: .drain
         case .wake(.spin): .spin
-        case .wake(.block): .block
+        case .wake(.block), .guestLoop: .block
         }
     }
 
@@ -41,6 +43,9 @@ struct Case: Sendable {
             Case(
                 name: "wake-block", method: .wake(.block), sources: 1, repetitions: 100,
                 about: "the same with one source, sleeping in the kernel"),
+            Case(
+                name: "kvm-loop-block", method: .guestLoop, sources: 1, repetitions: 100,
+                about: "irqfd, a guest's handler, ioeventfd: the closed loop, sleeping in the kernel"),
             Case(
                 name: "arm-2048", method: .arm, sources: 2048, repetitions: 3,
                 about: "starting and stopping to listen, per source"),

@@ -10,7 +10,9 @@ struct Sample: Sendable {
 /// Measures one engine in one case, once.
 struct Measurement {
     var sources: Sources
-    /// The processor that the writer of the wake-up cases runs on.
+    /// The processor that the reader runs on.
+    var readerCPU: Int32
+    /// The processor that the writer of the wake-up cases, or the guest, runs on.
     var writerCPU: Int32
     var nanosecondsPerCycle: Double
     /// Changes which sources are signalled and how long the writer waits; the same for all engines of a round.
@@ -25,6 +27,7 @@ struct Measurement {
             switch measured.method {
             case .wake(let waiting): try wake(measured, waiting, engine)
             case .drain(let ready): try drain(measured, ready: ready, engine)
+            case .guestLoop: try guestLoop(measured, engine)
             case .arm: preconditionFailure("answered above")
             }
         try engine.disarm()
@@ -93,6 +96,22 @@ struct Measurement {
             if index >= warmUp { latencies.append(nanoseconds(sources.time > stamp ? sources.time - stamp : 0)) }
         }
         return latencies
+    }
+
+    /// Interrupt in, doorbell out: the same write for every engine, then its way of sleeping until the doorbell.
+    private func guestLoop(_ measured: Case, _ engine: any Engine) throws -> Sample {
+        let guest = try GuestLoop(ringing: sources, guestCPU: writerCPU, ownCPU: readerCPU)
+        let warmUp = 10
+        var loops: [Double] = []
+        loops.reserveCapacity(measured.repetitions)
+        for index in 0..<warmUp + measured.repetitions {
+            let until = sources.total + 1
+            let start = bench_cycles()
+            try guest.interrupt()
+            try engine.block(until: until)
+            if index >= warmUp { loops.append(nanoseconds(sources.time - start)) }
+        }
+        return Sample(value: loops.percentile(50), p99: loops.percentile(99))
     }
 
     private func arm(_ measured: Case, _ engine: any Engine) throws -> Sample {

@@ -42,8 +42,8 @@ struct Run {
             unsafe bench_watchdog(0, "")
         }
         let measurement = Measurement(
-            sources: sources, writerCPU: machine.writerCPU, nanosecondsPerCycle: machine.nanosecondsPerCycle,
-            seed: UInt32(round + 1) &* 2_654_435_761)
+            sources: sources, readerCPU: machine.readerCPU, writerCPU: machine.writerCPU,
+            nanosecondsPerCycle: machine.nanosecondsPerCycle, seed: UInt32(round + 1) &* 2_654_435_761)
         do {
             results.add(try measurement.run(measured, kind), name: measured.name, engine: kind.name)
         } catch let error as EngineError where error.operation == "create" {

@@ -56,6 +56,10 @@ internal import CEngines
     // SAFETY: count is within the capacity.
     func clear() { unsafe bench_clear(descriptors, UInt32(count)) }
 
+    /// The number of the first eventfd, for somebody else to signal.
+    // SAFETY: there is one at least, and it stays open as long as this owner lives.
+    var first: Int32 { unsafe descriptors[0] }
+
     /// Events dispatched since `reset`.
     // SAFETY: allocated in init; no engine is dispatching when the harness asks.
     var total: UInt64 { unsafe sink.pointee.total }

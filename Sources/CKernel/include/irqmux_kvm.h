@@ -236,6 +236,7 @@ struct irqmux_kvm_exit {
     uint64_t value;           // what the guest wrote, zero for a read
     uint8_t width;
     uint8_t is_write;
+    uint8_t is_string; // KVM_EXIT_IO: several transfers at once (rep outs, rep ins); only the first is told
 };
 
 _Static_assert(sizeof(struct irqmux_kvm_exit) == 40, "irqmux_kvm_exit");
@@ -253,6 +254,7 @@ static inline struct irqmux_kvm_exit irqmux_kvm_read_exit(const void *mapping) {
         exit.address = run->io.port;
         exit.width = run->io.size;
         exit.is_write = run->io.direction == KVM_EXIT_IO_OUT;
+        exit.is_string = run->io.count != 1;
         if (exit.is_write && exit.width <= 8)
             memcpy(&exit.value, (const char *)mapping + run->io.data_offset, exit.width);
         break;
@@ -265,6 +267,15 @@ static inline struct irqmux_kvm_exit irqmux_kvm_read_exit(const void *mapping) {
     default: break;
     }
     return exit;
+}
+
+// Gives the guest what it reads, after an exit by KVM_EXIT_IO or KVM_EXIT_MMIO; the next KVM_RUN hands it over.
+static inline void irqmux_kvm_answer_read(void *mapping, uint64_t value) {
+    struct kvm_run *run = (struct kvm_run *)mapping;
+    if (run->exit_reason == KVM_EXIT_IO && run->io.size <= 8)
+        memcpy((char *)mapping + run->io.data_offset, &value, run->io.size);
+    else if (run->exit_reason == KVM_EXIT_MMIO && run->mmio.len <= 8)
+        memcpy(run->mmio.data, &value, run->mmio.len);
 }
 
 #endif

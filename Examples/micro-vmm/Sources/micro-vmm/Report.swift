@@ -1,0 +1,54 @@
+// What happened, and whether it is what had to.
+import EventRing
+import InterruptModel
+import Synchronization
+
+struct Report {
+    let rounds: UInt64
+    let taken: (messages: UInt64, line: UInt64)
+    let messageRings: UInt64
+    let lineRings: UInt64
+    let unmasks: UInt64
+    let exits: UInt64
+    let ledger: Ledger
+    let messageLatency: HistogramSnapshot
+    let lineLatency: HistogramSnapshot
+
+    init(
+        rounds: UInt64, taken: (messages: UInt64, line: UInt64), bus: Bus, wires: Wires, ledger: Ledger,
+        messageLatency: HistogramSnapshot, lineLatency: HistogramSnapshot
+    ) {
+        self.rounds = rounds
+        self.taken = taken
+        messageRings = wires.messageRings.load(ordering: .acquiring)
+        lineRings = wires.lineRings.load(ordering: .acquiring)
+        unmasks = wires.unmasks.load(ordering: .acquiring)
+        exits = bus.exits
+        self.ledger = ledger
+        self.messageLatency = messageLatency
+        self.lineLatency = lineLatency
+    }
+
+    /// One request at a time, so everything is exact: nothing may share a notification, nothing may be left over.
+    var isComplete: Bool {
+        [taken.messages, taken.line, messageRings, lineRings, unmasks].allSatisfy { $0 == rounds }
+            && ledger.raised == 2 * rounds && ledger.delivered == 2 * rounds && ledger.pending == 0
+            && ledger.unexplained == 0
+    }
+
+    var text: String {
+        """
+        MSI-X: \(taken.messages) of \(rounds) taken by the guest, doorbell rung \(messageRings) times
+        INTx: \(taken.line) of \(rounds) taken by the guest, doorbell rung \(lineRings) times, unmasked \(unmasks) times
+        ledger: raised \(ledger.raised), delivered \(ledger.delivered), coalesced \(ledger.coalesced), \
+        pending \(ledger.pending), unexplained \(ledger.unexplained)
+        exits: \(exits) for registers, none for doorbells
+        latency from raise to doorbell, MSI-X: \(Self.figures(messageLatency)); INTx: \(Self.figures(lineLatency))
+        """
+    }
+
+    private static func figures(_ latency: HistogramSnapshot) -> String {
+        let named = [("p50", 50.0), ("p99", 99.0), ("max", 100.0)]
+        return named.map { "\($0.0) \(latency.percentile($0.1) / 1000) µs" }.joined(separator: ", ")
+    }
+}
