@@ -108,7 +108,14 @@ extension Ring {
             ring.pointee.enter_ring_fd, unsubmitted, enterFlags | UInt32(IORING_ENTER_GETEVENTS))
     }
 
-    /// The same, fetching up to `many` at once. `-ETIME` when there were fewer.
+    /// Submits what was written and nothing else.
+    func submitOnly() -> Int32 {
+        // SAFETY: as in enter().
+        unsafe submissionTail.pointee.store(written, ordering: .releasing)
+        return unsafe irqmux_uring_enter(ring.pointee.enter_ring_fd, unsubmitted, enterFlags)
+    }
+
+    /// The same as `enter`, fetching up to `many` at once. `-ETIME` when there were fewer.
     func enter(many: UInt32) -> Int32 {
         // SAFETY: as in enter().
         unsafe submissionTail.pointee.store(written, ordering: .releasing)

@@ -23,6 +23,9 @@ class AttachedDevice {
     func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { throw DeviceError("SET_IRQS", errno: ENODEV) }
 
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
+
+    /// Throws when vectors are only visitors here: see Mux+Moving.
+    func refuseToLoseVisitor() throws(MuxError) {}
 }
 
 /// The table for one kind of device.

@@ -74,6 +74,7 @@ extension Mux {
         let slot = try entries.locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
         guard let device = devices[place] else { return discardEntry(slot) }
+        try device.refuseToLoseVisitor()
         let index = entries[slot].index
         if device.connected[Int(index.rawValue)] == 1 {
             return try disconnectAll(DeviceID(place: place, generation: device.generation), index)
@@ -207,7 +208,7 @@ extension Mux {
         if let source = entries[slot].source { try? loop.remove(source) }
         if unacknowledged == slot { unacknowledged = .max }
         unlist(slot)
-        targets.drop(entries[slot].firstTarget)
+        dropTargets(entries[slot].firstTarget)
         _ = irqmux_close(entries[slot].eventfd)
         let generation = entries[slot].generation &+ 1
         entries[slot] = VectorEntry()

@@ -27,8 +27,8 @@ extension Mux {
 
     mutating func setRoute(_ slot: UInt32, _ route: Route) throws(MuxError) {
         var first = UInt32.max
-        if case .fanOut(let eventfds) = route { first = try targets.makeList(eventfds) }
-        targets.drop(entries[slot].firstTarget)
+        if case .fanOut(let eventfds) = route { first = try makeTargets(eventfds) }
+        dropTargets(entries[slot].firstTarget)
         entries[slot].firstTarget = first
         switch route {
         case .parked:

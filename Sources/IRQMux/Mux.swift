@@ -19,6 +19,7 @@ public struct Mux: ~Copyable {
     var loop: EventLoop
     let entries: Slab<VectorEntry>
     var targets: FanOutTable
+    var scheduler: Scheduler
     var devices: [AttachedDevice?]
     /// Counts the devices that were attached, to tell one from an earlier one at the same place.
     var deviceGeneration: UInt32 = 0
@@ -43,7 +44,10 @@ public struct Mux: ~Copyable {
                 "making a mux", errno: EINVAL, remedy: "devices are 1 to 255, fan-out targets at most 65536")
         }
         let loop: EventLoop
-        do throws(RingError) { loop = try EventLoop(options.loop) } catch { throw MuxError(error) }
+        var loopOptions = options.loop
+        loopOptions.targets = options.fanOutTargets
+        do throws(RingError) { loop = try EventLoop(loopOptions) } catch { throw MuxError(error) }
+        scheduler = Scheduler(options.schedule, options.loop.capacity, measured: options.measuresSchedule)
         self.loop = loop
         self.options = options
         entries = Slab(count: options.loop.capacity, initial: VectorEntry())
@@ -117,7 +121,7 @@ extension Mux {
         if began { serve() }
         acknowledgeHandedOut()
         do throws(RingError) {
-            try loop.wait(timeout: firstReady == .max ? timeout : 0)
+            try loop.wait(timeout: firstReady == .max && scheduler.isIdle ? timeout : 0)
         } catch {
             // On a thread that is not the loop's, nobody would ever carry out the commands welcomed here.
             if began { stopServing() }
