@@ -111,7 +111,7 @@ extension Ring {
         return unsafe withUnsafeMutablePointer(to: &descriptor) { pointer in
             var update = io_uring_files_update()
             update.offset = number
-            unsafe update.fds = UInt64(UInt(bitPattern: pointer))
+            update.fds = UInt64(UInt(bitPattern: pointer))
             return unsafe io_uring_register(UInt32(ring.pointee.ring_fd), updateFiles, &update, 1) == 1
         }
     }

@@ -47,11 +47,11 @@ public struct Mux: ~Copyable {
         var loopOptions = options.loop
         loopOptions.targets = options.fanOutTargets
         do throws(RingError) { loop = try EventLoop(loopOptions) } catch { throw MuxError(error) }
-        scheduler = Scheduler(options.schedule, options.loop.capacity, measured: options.measuresSchedule)
         self.loop = loop
         self.options = options
         entries = Slab(count: options.loop.capacity, initial: VectorEntry())
         targets = FanOutTable(capacity: options.fanOutTargets)
+        scheduler = Scheduler(options.schedule, options.loop.capacity, measured: options.measuresSchedule)
         devices = [AttachedDevice?](repeating: nil, count: options.devices)
         firstFree = 0
         for slot in 0..<UInt32(options.loop.capacity) {

@@ -46,6 +46,7 @@ struct Scheduler: ~Copyable {
     init(_ schedule: Schedule, _ capacity: Int, measured: Bool) {
         var turn = Self.usualTurn
         if case .roundRobin(let budget) = schedule { turn = UInt32(clamping: max(budget, 1)) }
+        let histograms = measured && schedule != .arrival ? Self.priorities : 0
         isActive = schedule != .arrival
         isStrict = schedule == .strict
         isWeighted = schedule == .weighted
@@ -53,7 +54,7 @@ struct Scheduler: ~Copyable {
         left = turn
         places = Slab(count: capacity, initial: Place())
         lists = Slab(count: Self.priorities, initial: List())
-        delays = DelayTable(measured && isActive ? Self.priorities : 0)
+        delays = DelayTable(histograms)
     }
 
     /// Whether nothing is queued.
@@ -199,35 +200,21 @@ struct Scheduler: ~Copyable {
     func snapshot(_ priority: Int) -> HistogramSnapshot { delays.snapshot(priority) }
 }
 
-/// Histograms in one piece of memory, so that the hot path need not count references to find one.
-@safe private struct DelayTable: ~Copyable {
-    private let histograms: UnsafeMutablePointer<Histogram>
-    private let count: Int
+/// The counters of some histograms in one piece of memory, which the hot path finds without counting references.
+private struct DelayTable: ~Copyable {
+    private let counts: Slab<UInt64>
 
-    init(_ count: Int) {
-        self.count = count
-        // SAFETY: freshly allocated for `count` histograms, all initialised here, freed in deinit.
-        unsafe histograms = .allocate(capacity: max(count, 1))
-        for index in 0..<count { unsafe (histograms + index).initialize(to: Histogram()) }
+    init(_ histograms: Int) { counts = Slab(count: histograms * Histogram.bucketCount, initial: 0) }
+
+    var isMeasured: Bool { counts.count > 0 }
+
+    func record(_ histogram: Int, _ value: UInt64) {
+        counts[UInt32(histogram &* Histogram.bucketCount &+ Histogram.bucket(of: value))] &+= 1
     }
 
-    deinit {
-        // SAFETY: initialised and allocated in init.
-        unsafe histograms.deinitialize(count: count)
-        unsafe histograms.deallocate()
-    }
-
-    var isMeasured: Bool { count > 0 }
-
-    func record(_ index: Int, _ value: UInt64) {
-        precondition(index < count, "no such histogram")
-        // SAFETY: checked on the line above.
-        unsafe histograms[index].record(value)
-    }
-
-    func snapshot(_ index: Int) -> HistogramSnapshot {
-        guard index >= 0, index < count else { return HistogramSnapshot() }
-        // SAFETY: checked on the line above.
-        return unsafe histograms[index].snapshot()
+    func snapshot(_ histogram: Int) -> HistogramSnapshot {
+        let first = histogram * Histogram.bucketCount
+        guard histogram >= 0, first + Histogram.bucketCount <= counts.count else { return HistogramSnapshot() }
+        return HistogramSnapshot(counts: (first..<first + Histogram.bucketCount).map { counts[UInt32($0)] })
     }
 }
