@@ -15,7 +15,7 @@ struct Scheduler: ~Copyable {
         var isQueued = false
     }
 
-    private struct List: BitwiseCopyable {
+    struct List: BitwiseCopyable {
         var first: UInt32 = .max
         var last: UInt32 = .max
     }
@@ -201,7 +201,7 @@ struct Scheduler: ~Copyable {
 }
 
 /// The counters of some histograms in one piece of memory, which the hot path finds without counting references.
-private struct DelayTable: ~Copyable {
+struct DelayTable: ~Copyable {
     private let counts: Slab<UInt64>
 
     init(_ histograms: Int) { counts = Slab(count: histograms * Histogram.bucketCount, initial: 0) }

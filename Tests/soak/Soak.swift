@@ -181,7 +181,7 @@ final class Raisers: Sendable {
             for _ in 0..<burst { device.raise(vector) }
             left -= burst
             raised.wrappingAdd(burst, ordering: .relaxed)
-            if random.below(4096) == 0 { usleep(UInt32(random.below(300))) }
+            if random.below(64) == 0 { usleep(UInt32(random.below(60))) }
         }
     }
 
