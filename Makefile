@@ -1,8 +1,9 @@
 # The front door. Every target says what it does: make help
 PREFIX ?= /usr/local
+SIGNALS ?= 10000000
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast embedded gate bench lint docs install clean packages bench-packages
+.PHONY: help demo build test test-fast soak embedded gate bench lint docs install clean packages bench-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -18,6 +19,9 @@ test: packages ## everything; closes on "N passed, N failed, N skipped"
 
 test-fast: packages ## unit tests only: no house rules, Embedded build or hot-path gate
 	@Scripts/test.sh fast
+
+soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
+	@Scripts/soak.sh $(SIGNALS) $(SEED)
 
 embedded: packages ## the Embedded build, linked into a C program that runs
 	@Scripts/embedded.sh

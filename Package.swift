@@ -77,6 +77,10 @@ if embedded {
             swiftSettings: settings
         ),
     ]
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
+            path: "Tests/soak", swiftSettings: settings))
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
     }
@@ -85,7 +89,7 @@ if embedded {
         tests("InterruptModelTests", ["InterruptModel"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
-        tests("IRQMuxTests", ["IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
+        tests("IRQMuxTests", ["irqmux-soak", "IRQMux","Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
         tests("HouseTests", []),
     ]

@@ -54,6 +54,9 @@ public struct EventLoop: ~Copyable {
     var direct = DirectSources()
     var wakeUpArmed = false
     let wakeUpBuffer: Slab<UInt64>
+    /// The 1 that is written into signalled eventfds, and whether there are any; see EventLoop+Relay.
+    let signalBuffer: Slab<UInt64>
+    let hasTargets: Bool
 
     // Instruments; see EventLoop+Instruments.
     var clock: CycleClock
@@ -86,10 +89,12 @@ public struct EventLoop: ~Copyable {
     /// - Throws: `EINVAL` for options out of range; `EMFILE`, `ENFILE`, `ENOMEM`. That io_uring is missing or forbidden
     ///   is no error: the loop then uses epoll, and `report` says so.
     public init(_ options: LoopOptions = LoopOptions()) throws(RingError) {
-        guard 1...32768 ~= options.capacity, 0...65536 ~= options.timers, 0...65536 ~= options.completions else {
+        guard 1...32768 ~= options.capacity, 0...65536 ~= options.timers, 0...65536 ~= options.completions,
+            0...65536 ~= options.targets
+        else {
             throw RingError(
                 "making a loop", errno: EINVAL,
-                remedy: "capacity is 1 to 32768 sources; timers and completions are at most 65536")
+                remedy: "capacity is 1 to 32768 sources; timers, completions and targets are at most 65536")
         }
         let control = try LoopControl()
         let selection = Ring.select(
@@ -98,6 +103,7 @@ public struct EventLoop: ~Copyable {
         let report = RingReport(tier: selection.tier, obstacle: selection.obstacle)
         let notifier = try Self.makeNotifier(options, selection.ring)
         let backend = try Self.makeBackend(options, selection.takeRing(), control)
+        hasTargets = backend.makeTargets(options.targets, tier: report.tier)
         queue = backend.queue
         self.report = report
         self.notifier = notifier
@@ -108,6 +114,7 @@ public struct EventLoop: ~Copyable {
         unsafe delays = HistogramWriter(control.delays)
         unsafe board = StatisticsWriter(control.board)
         wakeUpBuffer = Slab(count: 1, initial: 0)
+        signalBuffer = Slab(count: 1, initial: 1)
         sources = Slab(count: options.capacity, initial: Source())
         timers = TimerHeap(capacity: options.timers)
         clock = .calibrated()

@@ -7,7 +7,7 @@ public struct HistogramSnapshot: Equatable, Sendable {
     /// How many values were counted.
     public private(set) var total: UInt64
 
-    init(counts: [UInt64]) {
+    package init(counts: [UInt64]) {
         self.counts = counts
         total = counts.reduce(0, &+)
     }

@@ -29,6 +29,9 @@ public struct LoopOptions: Sendable {
     /// How many completions the ring holds; 0 chooses four times the capacity. A small number is for tests of overflow.
     public var completions: Int = 0
 
+    /// How many eventfds can be registered to be signalled in batches (`EventLoop.setTarget`); 0 for none.
+    public var targets: Int = 0
+
     /// The defaults.
     public init() {}
 }

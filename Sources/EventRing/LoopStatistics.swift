@@ -22,6 +22,8 @@ public struct LoopStatistics: Sendable, BitwiseCopyable {
     public internal(set) var stale: UInt64 = 0
     /// Commands carried out for other threads.
     public internal(set) var commands: UInt64 = 0
+    /// Batches of signals sent to eventfds through the ring; each is one of the system calls.
+    public internal(set) var signalBatches: UInt64 = 0
     /// Timers that fired.
     public internal(set) var timers: UInt64 = 0
     /// Nanoseconds in the kernel without waiting.

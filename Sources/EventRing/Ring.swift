@@ -127,6 +127,13 @@ extension Ring {
         unsafe irqmux_uring_enter(ring.pointee.enter_ring_fd, 0, enterFlags | UInt32(IORING_ENTER_GETEVENTS))
     }
 
+    /// Submits what was written and nothing else.
+    func submitOnly() -> Int32 {
+        // SAFETY: as in enter().
+        unsafe submissionTail.pointee.store(written, ordering: .releasing)
+        return unsafe irqmux_uring_enter(ring.pointee.enter_ring_fd, unsubmitted, enterFlags)
+    }
+
     /// The same as `enter`, fetching up to `many` at once. `-ETIME` when there were fewer.
     func enter(many: UInt32) -> Int32 {
         // SAFETY: as in enter().

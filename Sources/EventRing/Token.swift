@@ -11,6 +11,8 @@
         case cancel = 2
         /// The loop's own wake-up eventfd.
         case wakeUp = 3
+        /// A write that signals an eventfd of somebody else's; only failures are answered.
+        case signal = 4
     }
 
     static let generationMask: UInt32 = 0xff_ffff

@@ -25,6 +25,9 @@ class AttachedDevice {
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
+
+    /// Throws when vectors are only visitors here: see Mux+Moving.
+    func refuseToLoseVisitor() throws(MuxError) {}
 }
 
 /// The table for one kind of device.

@@ -6,6 +6,10 @@ struct FanOutTable: ~Copyable {
     struct Node: BitwiseCopyable {
         var eventfd: Int32 = -1
         var next: UInt32 = .max
+        /// Registered with the ring under this node's number.
+        var isRegistered = false
+        /// Of a list's first node: enough of the list is registered to be signalled in one batch.
+        var isBatch = false
     }
 
     private let nodes: Slab<Node>
@@ -79,6 +83,11 @@ struct FanOutTable: ~Copyable {
             node = nodes[node].next
         }
         return result
+    }
+
+    subscript(node: UInt32) -> Node {
+        get { nodes[node] }
+        nonmutating set { nodes[node] = newValue }
     }
 
     /// Signals every target of a list once. A full counter is as good as a signal.

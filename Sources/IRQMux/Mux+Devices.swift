@@ -93,6 +93,7 @@ extension Mux {
         let slot = try entries.locate(id, "disconnecting a vector")
         let place = Int(entries[slot].device)
         guard let device = devices[place] else { return discardEntry(slot) }
+        try device.refuseToLoseVisitor()
         let index = entries[slot].index
         if device.connected[Int(index.rawValue)] == 1 {
             return try disconnectAll(DeviceID(place: place, generation: device.generation), index)
@@ -229,7 +230,7 @@ extension Mux {
         unlist(slot)
         unbind(slot)
         stopMeasuring(slot)
-        targets.drop(entries[slot].firstTarget)
+        dropTargets(entries[slot].firstTarget)
         _ = irqmux_close(entries[slot].eventfd)
         let generation = entries[slot].generation &+ 1
         entries[slot] = VectorEntry()

@@ -91,6 +91,7 @@ extension Mux {
 
     /// Takes a place out of the ready list.
     mutating func unlist(_ slot: UInt32) {
+        scheduler.forget(slot)
         guard entries[slot].listed else { return }
         entries[slot].listed = false
         entries[slot].ready = false

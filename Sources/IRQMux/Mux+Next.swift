@@ -11,6 +11,7 @@ extension Mux {
     /// mux was made to leave that to its owner.
     public mutating func next() -> VectorEvent? {
         if unacknowledged != .max { acknowledgeHandedOut() }
+        if scheduler.isActive { return nextScheduled() }
         while true {
             if firstReady != .max, let event = nextReady() { return event }
             guard let event = loop.next() else { return nil }
@@ -30,11 +31,11 @@ extension Mux {
 
     /// Lets one notification pass: `nil` when the mux itself saw to it.
     @inline(__always)
-    private mutating func deliver(_ slot: UInt32, _ count: UInt64, _ ticks: UInt64) -> VectorEvent? {
+    mutating func deliver(_ slot: UInt32, _ count: UInt64, _ ticks: UInt64) -> VectorEvent? {
         entries[slot].delivered &+= 1
         if entries[slot].index == .intx { beginService(slot) }
         guard entries[slot].route == .handler else {
-            if entries[slot].route.isIntoGuest { forward(slot) } else { targets.signal(entries[slot].firstTarget) }
+            if entries[slot].route.isIntoGuest { forward(slot) } else { fanOut(entries[slot].firstTarget) }
             return nil
         }
         return VectorEvent(
@@ -44,7 +45,7 @@ extension Mux {
 
     /// Keeps one notification for later. A storm on a shut vector is silenced: its signals wait in the eventfd.
     @inline(never)
-    private mutating func hold(_ slot: UInt32, _ count: UInt64) {
+    mutating func hold(_ slot: UInt32, _ count: UInt64) {
         _ = entries[slot].gate.arrive(max(count, 1))
         guard !entries[slot].silenced, entries[slot].gate.held >= options.silenceAfter,
             let source = entries[slot].source, entries[slot].index != .intx
@@ -75,7 +76,7 @@ extension Mux {
 
     /// What no vector signalled: `nil` when the mux itself saw to it.
     @inline(never)
-    private mutating func otherEvent(_ event: Event) -> VectorEvent? {
+    mutating func otherEvent(_ event: Event) -> VectorEvent? {
         if event.tag & Self.vectorTag == 0 { return ownSourceEvent(event) }
         let place = UInt32(truncatingIfNeeded: event.tag)
         if event.tag &>> 32 == Self.pairTag &>> 32 { return doorbellEvent(event, place) }
@@ -83,7 +84,7 @@ extension Mux {
         return nil
     }
 
-    private mutating func ownSourceEvent(_ event: Event) -> VectorEvent {
+    mutating func ownSourceEvent(_ event: Event) -> VectorEvent {
         let kind: VectorEvent.Kind =
             switch event.kind {
             case .signal: .source
@@ -96,20 +97,20 @@ extension Mux {
     }
 
     @inline(never)
-    private mutating func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
+    mutating func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
         // Timers and other sources have tags of their own, so this is the end of a vector's source.
         guard case .failed(let errno) = event.kind else { return nil }
         return failure(errno, slot, event.ticks)
     }
 
-    private mutating func failure(_ errno: Int32, _ slot: UInt32, _ ticks: UInt64) -> VectorEvent {
+    mutating func failure(_ errno: Int32, _ slot: UInt32, _ ticks: UInt64) -> VectorEvent {
         VectorEvent(
             kind: .failed(errno: errno), id: VectorID(slot: slot, generation: entries[slot].generation),
             vector: entries[slot].vector, tag: entries[slot].tag, count: 0, ticks: ticks)
     }
 
     /// The device refused to unmask. What is ready as well keeps its turn.
-    private mutating func refusal(_ slot: UInt32) -> VectorEvent {
+    mutating func refusal(_ slot: UInt32) -> VectorEvent {
         let errno = entries[slot].refusal
         entries[slot].refusal = 0
         if entries[slot].ready { enlist(slot) }

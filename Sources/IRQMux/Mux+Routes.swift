@@ -34,12 +34,12 @@ extension Mux {
 
     mutating func setRoute(_ slot: UInt32, _ route: Route) throws(MuxError) {
         var first = UInt32.max
-        if case .fanOut(let eventfds) = route { first = try targets.makeList(eventfds) }
+        if case .fanOut(let eventfds) = route { first = try makeTargets(eventfds) }
         do throws(MuxError) { try takeGuestPath(slot, route) } catch {
-            targets.drop(first)
+            dropTargets(first)
             throw error
         }
-        targets.drop(entries[slot].firstTarget)
+        dropTargets(entries[slot].firstTarget)
         entries[slot].firstTarget = first
         switch route {
         case .parked:

@@ -19,6 +19,7 @@ public struct Mux: ~Copyable {
     var loop: EventLoop
     let entries: Slab<VectorEntry>
     var targets: FanOutTable
+    var scheduler: Scheduler
     var devices: [AttachedDevice?]
     /// The virtual machine that vectors may be routed into.
     var guest: AttachedGuest?
@@ -55,11 +56,14 @@ public struct Mux: ~Copyable {
                 remedy: "devices are 1 to 255, fan-out targets at most 65536, pairs at most 4096")
         }
         let loop: EventLoop
-        do throws(RingError) { loop = try EventLoop(options.loop) } catch { throw MuxError(error) }
+        var loopOptions = options.loop
+        loopOptions.targets = options.fanOutTargets
+        do throws(RingError) { loop = try EventLoop(loopOptions) } catch { throw MuxError(error) }
         self.loop = loop
         self.options = options
         entries = Slab(count: options.loop.capacity, initial: VectorEntry())
         targets = FanOutTable(capacity: options.fanOutTargets)
+        scheduler = Scheduler(options.schedule, options.loop.capacity, measured: options.measuresSchedule)
         devices = [AttachedDevice?](repeating: nil, count: options.devices)
         pairs = Slab(count: options.pairs, initial: PairEntry())
         firstFree = 0
@@ -130,7 +134,7 @@ extension Mux {
         if began { serve() }
         acknowledgeHandedOut()
         do throws(RingError) {
-            try loop.wait(timeout: firstReady == .max ? timeout : 0)
+            try loop.wait(timeout: firstReady == .max && scheduler.isIdle ? timeout : 0)
         } catch {
             // On a thread that is not the loop's, nobody would ever carry out the commands welcomed here.
             if began { stopServing() }

@@ -82,7 +82,7 @@ public enum Stage: UInt8, CaseIterable, Sendable {
 }
 
 /// A recorder's writing end without its ownership: what fits into a table of plain values.
-@safe struct StageWriter: BitwiseCopyable {
+@safe struct StageWriter: BitwiseCopyable, @unchecked Sendable {
     private let storage: UnsafeMutablePointer<StageHistograms.Storage>?
 
     /// Records nothing.

@@ -2,7 +2,7 @@
 ///
 /// A pure value of 16 bytes. It loses nothing: what arrives while the gate is shut is held and handed out in one piece
 /// when it opens, so that a ledger counts it as one delivery with the others coalesced into it. A vector has a mask and
-/// may also be parked (no route); it passes only when neither holds it.
+/// may also be parked (no route) or halted (between two loops); it passes only when nothing holds it.
 public struct VectorGate: Equatable, Sendable, BitwiseCopyable {
     /// Signals held so far; only ever non-zero while the gate is shut.
     public private(set) var held: UInt64 = 0
@@ -10,6 +10,8 @@ public struct VectorGate: Equatable, Sendable, BitwiseCopyable {
     public private(set) var isMasked: Bool
     /// Without a route: nobody to deliver to.
     public private(set) var isParked: Bool
+    /// Held back by whoever looks after the vector, beside mask and route: while it goes from one loop to another.
+    public private(set) var isHalted = false
 
     /// A gate with nothing held.
     public init(masked: Bool = false, parked: Bool = false) {
@@ -18,7 +20,7 @@ public struct VectorGate: Equatable, Sendable, BitwiseCopyable {
     }
 
     /// Whether signals pass.
-    public var isOpen: Bool { !isMasked && !isParked }
+    public var isOpen: Bool { !isMasked && !isParked && !isHalted }
 
     /// Whether something is held, as the vector's pending bit would say.
     public var isPending: Bool { held > 0 }
@@ -46,6 +48,15 @@ public struct VectorGate: Equatable, Sendable, BitwiseCopyable {
     /// Gives the vector a route again. Returns how many held signals to deliver now, 0 while it stays masked.
     public mutating func unpark() -> UInt64 {
         isParked = false
+        return release()
+    }
+
+    /// Holds signals back until `resume`, whatever becomes of mask and route meanwhile.
+    public mutating func halt() { isHalted = true }
+
+    /// Ends `halt`. Returns how many held signals to deliver now, 0 while the vector stays masked or parked.
+    public mutating func resume() -> UInt64 {
+        isHalted = false
         return release()
     }
 

@@ -1,0 +1,207 @@
+import CKernel
+import EventRing
+import Exerciser
+import IRQMux
+import InterruptModel
+import Synchronization
+import Testing
+
+@testable import irqmux_soak
+
+@Suite("A vector moves from loop to loop", .timeLimit(.minutes(1)))
+struct MovingTests {
+    @Test("under fire, with random routes and masks: nothing lost or invented, whatever the tier", arguments: 1...6)
+    func underFire(seed: Int) throws {
+        var soak = Soak(signals: 40_000, seed: UInt64(seed))
+        soak.tier = RingTier.allCases[seed % RingTier.allCases.count]
+        soak.schedule = [.arrival, .weighted, .strict, .roundRobin(budget: 3)][seed % 4]
+        let result = try soak.run()
+        #expect(result.isClean && result.pending == 0 && result.dropped == 0, "seed \(seed): \(result)")
+        #expect(result.raised == 40_000 && result.moves > 0, "seed \(seed): \(result)")
+    }
+
+    @Test("each single signal is delivered exactly once, raised before, during or after the move", arguments: [
+        RingTier.deferred, .cooperative, .plain, .epoll,
+    ])
+    func exactlyOnce(tier: RingTier) throws {
+        let rig = try Rig(tier: tier)
+        let device = rig.device
+        for step in 1...150 as ClosedRange<UInt64> {
+            let raise = { _ = device.raise(msix(0)) }
+            let (group, id) = (rig.group.remote, rig.ids[0])
+            let move = { try group.move(id, to: Int(step % 2)) }
+            switch step % 3 {
+            case 0:
+                raise()
+                try move()
+            case 1:
+                try withThreads(1, { _ = device.raise(msix(0)) }, while: move)
+            default:
+                try move()
+                raise()
+            }
+            eventually { rig.tally.count >= step }
+            #expect(rig.tally.count == step)
+        }
+        // A duplicate that is under way would come now.
+        for step in 0..<8 { try rig.group.remote.move(rig.ids[0], to: step % 2) }
+        let ledger = try rig.group.remote.ledger(rig.ids[0])
+        #expect(rig.tally.count == 150)
+        #expect(ledger == Ledger(raised: 150, delivered: 150), "\(ledger)")
+    }
+
+    @Test("what a mask or a missing route held goes along, and is delivered once on the new loop")
+    func held() throws {
+        let rig = try Rig()
+        let group = rig.group.remote
+        try group.mask(rig.ids[0])
+        try group.route(rig.ids[1], to: .parked)
+        for vector in 0..<2 as Range<UInt32> { for _ in 0..<200 { rig.device.raise(msix(vector)) } }
+        for vector in rig.ids[0..<2] { try group.move(vector, to: 1) }
+        #expect(try group.perform(on: rig.ids[0]) { (mux, id) throws(MuxError) in try mux.isMasked(id) })
+        #expect(try group.perform(on: rig.ids[1]) { (mux, id) throws(MuxError) in try mux.route(of: id) } == .parked)
+        #expect(rig.tally.count == 0)
+        try group.unmask(rig.ids[0])
+        try group.route(rig.ids[1], to: .handler)
+        eventually { rig.tally.count == 2 }
+        expectSettled(try group.ledger(rig.device0), raised: 400)
+        #expect(try group.ledger(rig.device0).delivered == 2)
+    }
+
+    @Test("a fan-out goes along with its targets")
+    func fanOut() throws {
+        let rig = try Rig()
+        let target = try EventFD()
+        try rig.group.remote.route(rig.ids[0], to: .fanOut([target.number]))
+        for step in 1...6 as ClosedRange<UInt64> {
+            try rig.group.remote.move(rig.ids[0], to: Int(step % 2))
+            rig.device.raise(msix(0))
+            var told: UInt64 = 0
+            try eventually {
+                told += try target.take()
+                return told > 0
+            }
+            #expect(told == 1)
+        }
+        expectSettled(try rig.group.remote.ledger(rig.ids[0]), raised: 6)
+    }
+
+    @Test("an INTx in service is acknowledged on the loop it was moved to, and fires there")
+    func intx() throws {
+        let rig = try Rig(index: .intx)
+        let group = rig.group.remote
+        for step in 1...10 as ClosedRange<UInt64> {
+            rig.device.assertINTx()
+            eventually { rig.tally.count == step }
+            #expect(rig.device.isINTxMasked)
+            try group.move(rig.ids[0], to: Int(step % 2))
+            rig.device.acknowledgeINTx()
+            try group.acknowledge(rig.ids[0])
+            eventually { !rig.device.isINTxMasked }
+        }
+        // Masked by its owner, and moved: it fires when it is unmasked on the other loop.
+        try group.mask(rig.ids[0])
+        rig.device.assertINTx()
+        try group.move(rig.ids[0], to: 1)
+        try group.unmask(rig.ids[0])
+        eventually { rig.tally.count == 11 }
+        rig.device.acknowledgeINTx()
+        try group.acknowledge(rig.ids[0])
+        expectSettled(try group.ledger(rig.device0), raised: 11)
+    }
+
+    @Test("refusals: a loop there is not, a vector that is gone, a mux that is full, a group's own thread")
+    func refusals() throws {
+        let rig = try Rig(capacity: 4)
+        let group = rig.group.remote
+        #expect(errno { () throws(MuxError) in try group.move(rig.ids[0], to: 2) } == EINVAL)
+        #expect(errno { () throws(MuxError) in try group.move(rig.ids[0], to: -1) } == EINVAL)
+        let other = try group.attach(try Exerciser(), home: 1)
+        let others = try group.connect(other, .msix, 0..<4)
+        #expect(errno { () throws(MuxError) in try group.move(rig.ids[0], to: 1) } == ENOSPC)
+        rig.device.raise(msix(0))
+        eventually { rig.tally.count == 1 }
+        try group.disconnect(others[0])
+        try group.move(rig.ids[0], to: 1)
+        #expect(errno { () throws(MuxError) in try group.move(others[0], to: 0) } == ENOENT)
+        let id = rig.ids[0]
+        let inside = try group[0].perform { _ in errno { () throws(MuxError) in try group.move(id, to: 0) } }
+        #expect(inside == EDEADLK)
+        rig.device.raise(msix(0))
+        eventually { rig.tally.count == 2 }
+        // Only through the group, which brings it home: here it is a visitor.
+        let visitor = errno { () throws(MuxError) in
+            try group.perform(on: rig.ids[0]) { (mux, id) throws(MuxError) in try mux.disconnect(id) }
+        }
+        #expect(visitor == EBUSY)
+        try group.disconnect(rig.ids[0])
+        expectSettled(try group.detach(rig.device0), raised: 2)
+    }
+
+    @Test("a move that fails for want of fan-out targets leaves everything as it was")
+    func failed() throws {
+        let rig = try Rig()
+        let group = rig.group.remote
+        let target = try EventFD()
+        let filler = try group.attach(try Exerciser(), home: 1)
+        let filling = try group.connect(filler, .msix, 0..<1)
+        try group.route(filling[0], to: .fanOut([Int32](repeating: target.number, count: 8)))
+        try group.route(rig.ids[0], to: .fanOut([target.number]))
+        rig.device.raise(msix(0))
+        #expect(errno { () throws(MuxError) in try group.move(rig.ids[0], to: 1) } == ENOSPC)
+        #expect(try group.loop(of: rig.ids[0]) == 0)
+        rig.device.raise(msix(0))
+        var told: UInt64 = 0
+        try eventually {
+            told += try target.take()
+            let ledger = try group.ledger(rig.ids[0])
+            return ledger.pending == 0 && ledger.delivered == told && told > 0
+        }
+        expectSettled(try group.ledger(rig.ids[0]), raised: 2)
+    }
+
+    @Test("moving leaves no descriptor behind")
+    func descriptors() throws {
+        let rig = try Rig()
+        try rig.group.remote.move(rig.ids[0], to: 1)
+        try rig.group.remote.move(rig.ids[0], to: 0)
+        // Other tests run meanwhile, so only what hundreds of moves would leave behind shows.
+        let before = openDescriptors()
+        for step in 0..<400 { try rig.group.remote.move(rig.ids[0], to: step % 2) }
+        #expect(openDescriptors() < before + 350)
+    }
+}
+
+private struct Counting: VectorHandler {
+    let tally: Tally
+
+    mutating func handle(_ event: VectorEvent, on mux: inout Mux) {
+        if event.kind == .interrupt { tally.events.wrappingAdd(1, ordering: .sequentiallyConsistent) }
+    }
+}
+
+/// A device with four vectors on the first of two loops.
+private struct Rig: ~Copyable {
+    let device: Exerciser
+    let tally: Tally
+    let group: MuxGroup<Counting>
+    let device0: GroupDeviceID
+    let ids: [GroupVectorID]
+
+    init(tier: RingTier = .deferred, index: IRQIndex = .msix, capacity: Int = 64) throws {
+        let device = try Exerciser()
+        var options = smallOptions(tier, capacity: capacity)
+        options.fanOutTargets = 8
+        options.intxAcknowledgement = .explicit
+        options.silenceAfter = 16
+        let tally = Tally()
+        let group = try MuxGroup(options, cpus: [nil, nil]) { _ in Counting(tally: tally) }
+        let device0 = try group.remote.attach(device)
+        let ids = try group.remote.connect(device0, index, 0..<(index == .intx ? 1 : 4))
+        self.device = device
+        self.tally = tally
+        self.device0 = device0
+        self.ids = ids
+        self.group = group
+    }
+}
