@@ -50,7 +50,7 @@ extension Backend {
     /// Makes room for `count` registered files. False where there can be none.
     func makeTargets(_ count: Int, tier: RingTier) -> Bool {
         // Before Linux 5.17 a request cannot keep silent about its success; these tiers are newer than that.
-        guard count > 0, tier <= .cooperative else { return false }
+        guard count > 0, tier >= .cooperative else { return false }
         switch self {
         case .epoll: return false
         case .ring(let ring): return ring.makeFileTable(UInt32(count))

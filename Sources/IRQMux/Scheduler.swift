@@ -142,10 +142,10 @@ struct Scheduler: ~Copyable {
 
     /// The vector before has turns left and is not ready: true when only a look can tell whether it is again.
     private mutating func shouldLook() -> Bool {
-        if queued > 0, !hasLooked {
+        if !hasLooked {
             hasLooked = true
             left = turn
-            turnsEnded &+= 1
+            turnsEnded &+= queued > 0 ? 1 : 0
             return true
         }
         places[current].deficit = 0
