@@ -6,6 +6,8 @@ struct FanOutTable: ~Copyable {
     struct Node: BitwiseCopyable {
         var eventfd: Int32 = -1
         var next: UInt32 = .max
+        /// The caller made it without O_NONBLOCK, so a plain write(2) could stall the loop.
+        var isBlocking = false
     }
 
     private let nodes: Slab<Node>
@@ -42,7 +44,7 @@ struct FanOutTable: ~Copyable {
             }
             let node = firstFree
             firstFree = nodes[node].next
-            nodes[node] = Node(eventfd: copy, next: first)
+            nodes[node] = Node(eventfd: copy, next: first, isBlocking: irqmux_fd_flags(copy) & O_NONBLOCK == 0)
             first = node
             free -= 1
         }
@@ -81,11 +83,14 @@ struct FanOutTable: ~Copyable {
         return result
     }
 
-    /// Signals every target of a list once. A full counter is as good as a signal.
+    /// Signals every target of a list once. A full counter is as good as a signal, and never waited for.
     func signal(_ first: UInt32) {
         var node = first
         while node != .max {
-            _ = irqmux_eventfd_signal(nodes[node].eventfd, 1)
+            _ =
+                nodes[node].isBlocking
+                ? irqmux_eventfd_signal_without_waiting(nodes[node].eventfd)
+                : irqmux_eventfd_signal(nodes[node].eventfd, 1)
             node = nodes[node].next
         }
     }
