@@ -21,7 +21,6 @@ extension EventLoop {
     mutating func beginBatch() {
         statistics.batches &+= 1
         if inBatch { recordGroup() }
-        eventsUnderStamp = 0
         // A small batch is somebody waiting for an answer: each of its events gets a stamp of its own.
         eventsToStamp = options.instrumented ? 1 : .max
         guard options.instrumented else {
@@ -38,8 +37,8 @@ extension EventLoop {
 
     mutating func endBatch() {
         inBatch = false
-        guard options.instrumented else { return }
         recordGroup()
+        guard options.instrumented else { return }
         statistics.handlerNanoseconds &+= clock.nanoseconds(clock.now &- batchStart)
     }
 
@@ -47,29 +46,29 @@ extension EventLoop {
     mutating func publishSoFar() {
         if options.instrumented { account() }
         recordGroup()
-        eventsUnderStamp = 0
         eventsToStamp = options.instrumented ? 0 : .max
         board.publish(&statistics)
     }
 
     @inline(never)
     private mutating func renewStamp() {
+        let group = eventsUnderStamp
         recordGroup()
         let now = clock.now
         let elapsed = clock.nanoseconds(now &- stamp)
         stamp = now
-        let group = eventsUnderStamp
-        eventsUnderStamp = 0
         let isQuick = elapsed <= UInt64(group) &* Self.quick && end &- position >= Self.longestGroup
         eventsToStamp = isQuick ? Self.longestGroup : 1
     }
 
-    /// Counts the events that share the stamp: notifications, and their delay since the batch came.
+    /// Counts the events that share the stamp, once: notifications, and their delay since the batch came.
     @inline(__always)
     private mutating func recordGroup() {
-        statistics.notifications &+= UInt64(eventsUnderStamp)
+        let group = UInt64(eventsUnderStamp)
+        eventsUnderStamp = 0
+        statistics.notifications &+= group
         guard options.instrumented else { return }
-        delays.record(clock.nanoseconds(stamp &- batchStart), times: UInt64(eventsUnderStamp))
+        delays.record(clock.nanoseconds(stamp &- batchStart), times: group)
     }
 }
 

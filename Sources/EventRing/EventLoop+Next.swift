@@ -108,8 +108,8 @@ extension EventLoop {
     /// stays armed, so it has to be cancelled again.
     private mutating func settleCancel(_ completion: Completion, _ token: Token) {
         let index = token.index
-        guard sources[index].generation == token.generation, sources[index].phase == .cancelling,
-            completion.result == -EALREADY
+        guard sources[index].generation & Token.generationMask == token.generation,
+            sources[index].phase == .cancelling, completion.result == -EALREADY
         else { return }
         sources[index].cancelDue = true
         enqueue(index)
@@ -207,6 +207,7 @@ extension EventLoop {
 extension Token {
     /// Whether this is a request of the life that `source` is in.
     @inline(__always) func names(_ source: Source) -> Bool {
-        UInt32(truncatingIfNeeded: bits &>> 32) == UInt32(Kind.source.rawValue) << 24 | source.generation
+        UInt32(truncatingIfNeeded: bits &>> 32)
+            == UInt32(Kind.source.rawValue) << 24 | source.generation & Self.generationMask
     }
 }

@@ -126,7 +126,7 @@ extension EventLoop {
 
     /// Gives a place back. The generation grows here, so that whatever still names the old life is recognised.
     mutating func free(_ index: UInt32) {
-        sources[index].generation = (sources[index].generation + 1) & Token.generationMask
+        sources[index].generation &+= 1
         sources[index].phase = .free
         sources[index].link = firstFree
         firstFree = index

@@ -23,7 +23,8 @@ extension EventLoop {
         let hurry = pending || stopped || attended || firstWork != .max
         let limit = hurry ? 0 : Self.reasonable(min(timeout, untilTimer()))
         let start = options.instrumented ? clock.now : 0
-        if fullFetches >= Self.burst, try fetchMany() {
+        // Nothing is added to a batch that was stopped in the middle: epoll's queue has room for one of each source.
+        if !pending, fullFetches >= Self.burst, try fetchMany() {
             // A burst goes on.
         } else if limit == 0 {
             if !pending || backend.unsubmitted > 0 || backend.overflowed { try check(enter()) }

@@ -216,7 +216,23 @@ extension Ring {
         guard parameters.features & needed == needed else {
             throw RingError("io_uring_setup", errno: EINVAL, remedy: "multishot poll needs Linux 5.13 or later")
         }
+        try made.tryOut()
         return made
+    }
+
+    /// A seccomp profile may allow io_uring_setup and forbid the calls that use a ring: found out here, where there is
+    /// still epoll to choose, and not by the first wait.
+    private func tryOut() throws(RingError) {
+        // SAFETY: `ring` is valid for the owner's life.
+        let descriptor = unsafe ring.pointee.ring_fd
+        let remedy: StaticString = "allow io_uring_setup, _enter and _register in the seccomp profile"
+        // A ring that is not enabled yet has only this answer.
+        let entered = irqmux_uring_enter(descriptor, 0, 0)
+        guard entered == -EBADFD else { throw RingError("io_uring_enter", errno: -entered, remedy: remedy) }
+        let unregisterEventFD: UInt32 = 5  // IORING_UNREGISTER_EVENTFD, an enumerator of an unnamed C enum
+        // SAFETY: nothing is registered and nothing passed, so the kernel answers ENXIO.
+        let registered = unsafe io_uring_register(UInt32(descriptor), unregisterEventFD, nil, 0)
+        guard registered == -ENXIO else { throw RingError("io_uring_register", errno: -registered, remedy: remedy) }
     }
 
     private static func flags(of tier: RingTier) -> UInt32 {

@@ -2,7 +2,8 @@
 /// life of that slot.
 ///
 /// Layout: `kind:8 | generation:24 | index:32`. A slot's generation grows each time it is given away again, so that a
-/// completion which arrives after its source was removed is recognised and dropped, however late it comes.
+/// completion which arrives after its source was removed is recognised and dropped. Its low 24 bits are enough for
+/// that: a slot is given away only after the last completion of its requests was seen.
 @usableFromInline struct Token: Equatable {
     @usableFromInline enum Kind: UInt8 {
         /// A poll or read of a source's eventfd.
@@ -30,7 +31,8 @@
     var kindBits: UInt8 { UInt8(truncatingIfNeeded: bits &>> 56) }
 }
 
-/// Names one source of one loop. Stays invalid for ever once the source is removed, even when its place is used again.
+/// Names one source of one loop. Stays invalid once the source is removed, even when its place is used again: for the
+/// next four billion sources of that place.
 public struct SourceID: Hashable, Sendable, BitwiseCopyable {
     /// An opaque number, for logs and for carrying an identity through C.
     public let rawValue: UInt64

@@ -10,6 +10,8 @@ struct FanOutTable: ~Copyable {
         var isRegistered = false
         /// Of a list's first node: enough of the list is registered to be signalled in one batch.
         var isBatch = false
+        /// The caller made it without O_NONBLOCK, so a plain write(2) could stall the loop.
+        var isBlocking = false
     }
 
     private let nodes: Slab<Node>
@@ -46,7 +48,7 @@ struct FanOutTable: ~Copyable {
             }
             let node = firstFree
             firstFree = nodes[node].next
-            nodes[node] = Node(eventfd: copy, next: first)
+            nodes[node] = Node(eventfd: copy, next: first, isBlocking: irqmux_fd_flags(copy) & O_NONBLOCK == 0)
             first = node
             free -= 1
         }
@@ -90,12 +92,20 @@ struct FanOutTable: ~Copyable {
         nonmutating set { nodes[node] = newValue }
     }
 
-    /// Signals every target of a list once. A full counter is as good as a signal.
+    /// Signals every target of a list once. A full counter is as good as a signal, and never waited for.
     func signal(_ first: UInt32) {
         var node = first
         while node != .max {
-            _ = irqmux_eventfd_signal(nodes[node].eventfd, 1)
+            signalOne(node)
             node = nodes[node].next
         }
+    }
+
+    /// Signals one target once.
+    func signalOne(_ node: UInt32) {
+        _ =
+            nodes[node].isBlocking
+            ? irqmux_eventfd_signal_without_waiting(nodes[node].eventfd)
+            : irqmux_eventfd_signal(nodes[node].eventfd, 1)
     }
 }

@@ -12,8 +12,7 @@ extension Mux {
         var node = first
         while node != .max {
             // A blocking eventfd would be written by a thread of the kernel's, out of order: it gets a write(2).
-            let flags = irqmux_fd_flags(targets[node].eventfd)
-            if flags >= 0, flags & O_NONBLOCK != 0, loop.setTarget(node, targets[node].eventfd) {
+            if !targets[node].isBlocking, loop.setTarget(node, targets[node].eventfd) {
                 targets[node].isRegistered = true
                 registered += 1
             }
@@ -40,7 +39,7 @@ extension Mux {
         var node = first
         while node != .max {
             let target = targets[node]
-            if !target.isRegistered || !loop.queueSignal(node) { _ = irqmux_eventfd_signal(target.eventfd, 1) }
+            if !target.isRegistered || !loop.queueSignal(node) { targets.signalOne(node) }
             node = target.next
         }
         loop.sendSignals()

@@ -71,11 +71,12 @@ private final class MuxThreadBody<Handler: VectorHandler & ~Copyable>: @unchecke
     }
 
     func start(cpu: Int?) throws(MuxError) {
+        guard let number = Int32(exactly: cpu ?? -1), cpu == nil || number >= 0 else { throw Self.noProcessor }
         var started = pthread_t()
         // SAFETY: the reference is taken over by the new thread, or given back below when there is none.
         let entry = unsafe Unmanaged.passRetained(MuxThreadEntry { [self] in run() })
         let result = unsafe irqmux_thread_start(
-            &started, "irqmux-mux", Int32(cpu ?? -1),
+            &started, "irqmux-mux", number,
             { context in
                 guard let context = unsafe context else { return nil }
                 unsafe Unmanaged<MuxThreadEntry>.fromOpaque(context).takeRetainedValue().body()
@@ -83,11 +84,13 @@ private final class MuxThreadBody<Handler: VectorHandler & ~Copyable>: @unchecke
             }, entry.toOpaque())
         guard result == 0 else {
             unsafe entry.release()
-            throw MuxError(
-                "starting a thread", errno: -result,
-                remedy: result == -EINVAL ? "choose a processor that this machine has" : "")
+            throw result == -EINVAL ? Self.noProcessor : MuxError("starting a thread", errno: -result)
         }
         thread = started
+    }
+
+    private static var noProcessor: MuxError {
+        MuxError("starting a thread", errno: EINVAL, remedy: "choose a processor that this machine has")
     }
 
     private func run() {

@@ -73,6 +73,17 @@ struct LatencyTests {
         #expect(object["count"] as? Int == 300 && object["lost"] as? Int == 0)
     }
 
+    @Test("a duration is kept by a rate that is slower than it, and one of centuries is not over at once")
+    func durations() throws {
+        let (slow, object) = try measure("--rate", "1/h", "--duration", "50ms")
+        #expect(slow.status == 0 && object["count"] as? Int == 0)
+        #expect(slow.diagnostics.contains("nothing was measured"))
+        let (slowest, first) = try measure("--rate", "0.0000000000000000001/s", "--duration", "50ms", "--warmup", "0ns")
+        #expect(slowest.status == 0 && first["count"] as? Int == 1)
+        let (long, all) = try measure("--duration", "18446744073709551615ns", "--count", "50")
+        #expect(long.status == 0 && all["count"] as? Int == 50, "\(long.diagnostics)")
+    }
+
     @Test("a breached assertion ends with status 1, and the report says which")
     func assertions() throws {
         let (run, object) = try measure("--count", "200", "--assert", "p50<1ns", "--assert", "lost<1")

@@ -1,4 +1,6 @@
+import Exerciser
 import Foundation
+import IRQMux
 import InterruptModel
 import Testing
 
@@ -84,7 +86,24 @@ struct LoopbackTests {
         #expect(run.status == 0)
         let object = try run.object()
         #expect((object["skipped"] as? Int ?? 0) > 0 && object["failed"] as? Int == 0)
+        let checks = try #require(object["checks"] as? [[String: Any]])
+        let storms = checks.filter { $0["name"] as? String == "storm" }
+        #expect(storms.allSatisfy { $0["status"] as? String == "skip" }, "a storm that was cut short has not passed")
         #expect(run.diagnostics.contains("interrupted"))
+    }
+
+    @Test("Ctrl-C in the middle of a check loses nothing that was raised: it arrives, and the ledger closes")
+    func interruptedCheck() throws {
+        let interruption = Interruption()
+        let layout = SoftwareLayout(msix: 1, msi: 0, intx: 0)
+        let plan = LoopbackPlan(layout: layout, vectors: 1, storm: 1, seed: 1, wait: .block)
+        var run = try LoopbackRun(plan, interruption)
+        let id = try run.mux.connect(run.deviceID, .msix, 0..<1)[0]
+        interruption.request()
+        run.device.raise(Vector(.msix, 0))
+        #expect(run.fault(try run.events(expecting: 1), Vector(.msix, 0)) == nil)
+        let ledger = try run.mux.ledger(id)
+        #expect(ledger.delivered == 1 && ledger.pending == 0 && ledger.unexplained == 0)
     }
 
     @Test("the report goes to a file where one is named, and a path that cannot be written is told at once")

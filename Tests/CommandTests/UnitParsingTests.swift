@@ -96,6 +96,14 @@ struct UnitParsingTests {
         #expect(rate.nanoseconds(ofEvent: 300_000_000) == 100_000_000_000_000)
     }
 
+    @Test("an event that a slow rate puts centuries ahead is due at the end of time, and not a crash")
+    func slowestRate() throws {
+        let rate = try RateArgument(parsing: "0.0000000000000000001/s")
+        #expect(rate.nanoseconds(ofEvent: 0) == 0)
+        #expect(rate.nanoseconds(ofEvent: 1) == .max)
+        #expect(try RateArgument(parsing: "1/h").nanoseconds(ofEvent: .max) == .max)
+    }
+
     @Test("a count takes multiples", arguments: [("64", 64), ("10k", 10_000), ("1.5M", 1_500_000), ("0", 0)])
     func counts(text: String, value: UInt64) throws {
         #expect(try CountArgument(parsing: text).value == value)

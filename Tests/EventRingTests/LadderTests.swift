@@ -44,6 +44,17 @@ struct LadderTests {
         await #expect(processExitsWith: .success) { try exerciseWithoutRing(refusal: ENOSYS) }
     }
 
+    @Test("where only the use of a ring is forbidden (io_uring_enter, io_uring_register) the loop works with epoll too")
+    func useForbidden() async {
+        await #expect(processExitsWith: .success) { try exerciseWithoutRing(refusal: EPERM, of: [426]) }
+        await #expect(processExitsWith: .success) { try exerciseWithoutRing(refusal: ENOSYS, of: [427]) }
+    }
+
+    @Test("where a filter answers EPERM to epoll_pwait2, which is younger than many filters, epoll_wait does it")
+    func oldFilter() async {
+        await #expect(processExitsWith: .success) { try exerciseWithoutRing(refusal: EPERM, of: [425, 441]) }
+    }
+
     @Test("a loop that was destroyed has left no descriptor open, on any tier, whatever was armed")
     func noLeak() async {
         await #expect(processExitsWith: .success) {
@@ -127,9 +138,9 @@ private func callFork() throws -> pid_t {
     return unsafe unsafeBitCast(symbol, to: (@convention(c) () -> pid_t).self)()
 }
 
-/// Has the kernel refuse io_uring_setup in this process, and uses a loop all the same.
-private func exerciseWithoutRing(refusal: Int32) throws {
-    try forbidRing(refusal)
+/// Has the kernel refuse io_uring_setup, or other calls, in this process, and uses a loop all the same.
+private func exerciseWithoutRing(refusal: Int32, of calls: [UInt32] = [425]) throws {
+    try forbid(calls, refusal)
     let report = RingReport.probe()
     try #require(report.tier == .epoll)
     try #require(report.obstacle?.errno == refusal)
@@ -143,22 +154,23 @@ private func exerciseWithoutRing(refusal: Int32) throws {
     try #require(try loop.collect(1).map(\.count) == [3])
 }
 
-/// A seccomp filter: io_uring_setup fails with `errno`, everything else is allowed.
-private func forbidRing(_ errno: Int32) throws {
+/// A seccomp filter: these calls fail with `errno`, everything else is allowed. Numbers from 424 on are the same on
+/// every architecture: 425 to 427 are io_uring's setup, enter and register, 441 is epoll_pwait2.
+private func forbid(_ calls: [UInt32], _ errno: Int32) throws {
     typealias Prctl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
     // SAFETY: null is RTLD_DEFAULT; prctl's unnamed arguments are longs, passed in registers as named ones are.
     let symbol = unsafe try #require(dlsym(nil, "prctl"))
     let prctl = unsafe unsafeBitCast(symbol, to: Prctl.self)
-    var filter = [
-        FilterInstruction(code: 0x20, jt: 0, jf: 0, k: 0),  // load the system call's number
-        FilterInstruction(code: 0x15, jt: 0, jf: 1, k: 425),  // io_uring_setup, on every architecture
-        FilterInstruction(code: 0x06, jt: 0, jf: 0, k: 0x5_0000 | UInt32(errno)),  // SECCOMP_RET_ERRNO
-        FilterInstruction(code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000),  // SECCOMP_RET_ALLOW
-    ]
+    var filter = [FilterInstruction(code: 0x20, jt: 0, jf: 0, k: 0)]  // load the system call's number
+    for call in calls {
+        filter.append(FilterInstruction(code: 0x15, jt: 0, jf: 1, k: call))
+        filter.append(FilterInstruction(code: 0x06, jt: 0, jf: 0, k: 0x5_0000 | UInt32(errno)))  // SECCOMP_RET_ERRNO
+    }
+    filter.append(FilterInstruction(code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000))  // SECCOMP_RET_ALLOW
     try #require(prctl(38, 1, 0, 0, 0) == 0)  // PR_SET_NO_NEW_PRIVS
     // SAFETY: the filter lives until the call returns.
     try unsafe filter.withUnsafeMutableBufferPointer { instructions in
-        var program = unsafe FilterProgram(len: 4, filter: instructions.baseAddress)
+        var program = unsafe FilterProgram(len: UInt16(instructions.count), filter: instructions.baseAddress)
         let result = unsafe withUnsafePointer(to: &program) { prctl(22, 2, UInt(bitPattern: $0), 0, 0) }
         try #require(result == 0)  // PR_SET_SECCOMP, SECCOMP_MODE_FILTER
     }

@@ -82,4 +82,29 @@ struct OverflowTests {
         #expect(loop.remote.statistics.overflows == 0)
         #expect(loop.remote.statistics.stale == 0)
     }
+
+    @Test("a batch that is not handed out is not added to, so that the queue of epoll never runs over")
+    func stoppedBatch() throws {
+        var loop = try makeLoop(.epoll) { $0.capacity = 64 }
+        let eventfds = try (0..<64).map { _ in try EventFDBox() }
+        var ids: [SourceID] = []
+        for (tag, eventfd) in eventfds.enumerated() { ids.append(try loop.add(eventfd.number, tag: UInt64(tag))) }
+        _ = try loop.drain()
+        // A burst: many full batches in a row.
+        for _ in 0..<20 {
+            for eventfd in eventfds { eventfd.signal() }
+            try loop.wait(timeout: 0)
+            while loop.next() != nil {}
+        }
+        // Source 0 is signalled once, before the others; then nobody takes what comes for a while.
+        eventfds[0].signal()
+        try loop.wait(timeout: 0)
+        for _ in 0..<20 {
+            for eventfd in eventfds.dropFirst() { eventfd.signal() }
+            try loop.wait(timeout: 0)
+        }
+        for id in ids.dropFirst() { try loop.remove(id) }
+        #expect(try loop.drain().map(\.tag) == [0])
+        #expect(loop.unsettled == 0 && loop.room == 63)
+    }
 }

@@ -222,8 +222,11 @@ struct RemoteTests {
         let device = try Exerciser()
         do { _ = try Self.start(device, Tally()) }
         if case .signal = device.raise(msix(0)) { Issue.record("still assigned") }
-        #expect(
-            errno { () throws(MuxError) in _ = try MuxThread(cpu: 100_000, handler: Reacting { _, _ in }) } == EINVAL)
+    }
+
+    @Test("a processor that does not exist is refused", arguments: [-1, 100_000, Int.max])
+    func noSuchProcessor(cpu: Int) {
+        #expect(errno { () throws(MuxError) in _ = try MuxThread(cpu: cpu, handler: Reacting { _, _ in }) } == EINVAL)
     }
 }
 

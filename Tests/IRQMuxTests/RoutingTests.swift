@@ -1,6 +1,7 @@
 import CKernel
 import EventRing
 import Exerciser
+import Glibc
 import IRQMux
 import InterruptModel
 import Testing
@@ -24,6 +25,24 @@ struct RoutingTests {
         }
         #expect(try first.take() == 5 && second.take() == 5 && third.take() == 5)
         expectSettled(try mux.ledger(attached), raised: 5)
+    }
+
+    @Test("a target without O_NONBLOCK whose counter is full does not stall the mux, nor its other targets")
+    func fullTarget() throws {
+        let device = try Exerciser()
+        let full = try EventFD()
+        let other = try EventFD()
+        try #require(fcntl(full.number, F_SETFL, 0) == 0)
+        try full.signal(.max - 1)
+        var mux = try Mux(smallOptions())
+        let attached = try mux.attach(device)
+        try mux.connect(attached, .msix, 0..<1, route: .fanOut([full.number, other.number]))
+        device.raise(msix(0))
+        try mux.settle()
+        #expect(try full.take() == .max - 1 && other.take() == 1)
+        device.raise(msix(0))
+        try mux.settle()
+        #expect(try full.take() == 1 && other.take() == 1)
     }
 
     @Test("the mux keeps targets of its own: the caller may close his, and the route tells them in order")

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -20,6 +21,14 @@ static inline int irqmux_eventfd_create(unsigned int initial) {
 // Adds to the counter. 0, or -EAGAIN when the counter is full, -EBADF, -EINVAL.
 static inline int irqmux_eventfd_signal(int fd, uint64_t count) {
     return write(fd, &count, sizeof count) == (ssize_t)sizeof count ? 0 : -errno;
+}
+
+// Adds one to the counter of an eventfd that may lack O_NONBLOCK, on which write(2) stalls once the counter is full:
+// -EAGAIN then, as for any other. (Writing has no RWF_NOWAIT: fs/eventfd.c has no write_iter.)
+static inline int irqmux_eventfd_signal_without_waiting(int fd) {
+    struct pollfd room = {fd, POLLOUT, 0};
+    if (poll(&room, 1, 0) < 0) return -errno;
+    return room.revents & POLLOUT ? irqmux_eventfd_signal(fd, 1) : -EAGAIN;
 }
 
 // Takes the counter and zeroes it. 0 with *count set, or -EAGAIN when it was zero already.

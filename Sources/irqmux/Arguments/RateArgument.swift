@@ -38,7 +38,8 @@ struct RateArgument: Equatable, CustomStringConvertible {
     }
 
     /// When event `number` is due, in nanoseconds after event 0. Computed from the number: rounding never adds up.
+    /// `UInt64.max` for what lies centuries ahead.
     func nanoseconds(ofEvent number: UInt64) -> UInt64 {
-        UInt64((Double(number) * 1e9 / perSecond).rounded())
+        UInt64(exactly: (Double(number) * 1e9 / perSecond).rounded()) ?? .max
     }
 }

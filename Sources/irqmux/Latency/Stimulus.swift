@@ -55,8 +55,8 @@ final class Stimulus: Sendable {
     /// Sends everything and waits until it has been handled, or is lost. Runs on the sender's thread.
     func run() {
         let start = clock.now
-        let measuringFrom = start &+ clock.ticks(plan.warmUpNs)
-        let end = plan.durationNs.map { measuringFrom &+ clock.ticks($0) }
+        let measuringFrom = moment(plan.warmUpNs, after: start)
+        let end = plan.durationNs.map { moment($0, after: measuringFrom) }
         var total: UInt64 = 0
         var lost: UInt64 = 0
         var lostInARow = 0
@@ -64,12 +64,14 @@ final class Stimulus: Sendable {
         var isMeasuring = false
         while !isStopping, lostInARow < Self.mostLostInARow {
             let due = due(total, start)
+            // Looked at before the wait: with a slow rate the next signal may be due long after the end.
+            if let end, !isBefore(due, end) { break }
             guard wait(until: due) else { break }
             if !isMeasuring, !isBefore(due, measuringFrom) {
                 isMeasuring = true
                 startsMeasuring()
             }
-            if isMeasuring, sent == plan.count || end.map({ !isBefore(due, $0) }) ?? false { break }
+            if isMeasuring, sent == plan.count { break }
             // A full lane delays the signal; it stays due when it was due.
             guard wait(for: { self.log.hasRoom(lane, most: self.plan.mostUnderWay) }) else {
                 lostInARow = Self.mostLostInARow
@@ -100,7 +102,12 @@ final class Stimulus: Sendable {
 
     private func due(_ number: UInt64, _ start: UInt64) -> UInt64 {
         guard let rate = plan.rate else { return clock.now &+ clock.ticks(Self.pause) }
-        return start &+ clock.ticks(rate.nanoseconds(ofEvent: number))
+        return moment(rate.nanoseconds(ofEvent: number), after: start)
+    }
+
+    /// A moment so far ahead that it would look like one gone by is brought nearer: to decades from now.
+    private func moment(_ nanoseconds: UInt64, after start: UInt64) -> UInt64 {
+        start &+ min(clock.ticks(nanoseconds), UInt64.max / 8)
     }
 
     private func isBefore(_ left: UInt64, _ right: UInt64) -> Bool { left &- right > UInt64.max / 2 }

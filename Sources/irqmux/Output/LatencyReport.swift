@@ -40,6 +40,9 @@ struct LatencyReport {
     var warnings: [String] {
         var warnings: [String] = []
         if let trouble = result.trouble { warnings.append(trouble) }
+        if result.sent == 0 {
+            warnings.append("nothing was measured: no signal was due after the warm-up and before the end")
+        }
         if result.lost > 0 { warnings.append("\(result.lost) of \(result.sent) signals were lost") }
         if let ledger = result.ledger, ledger.unexplained != 0 {
             warnings.append("the ledger does not close: \(LoopbackReport.sum(ledger))")
