@@ -223,8 +223,8 @@ extension Ring {
         let entered = irqmux_uring_enter(descriptor, 0, 0)
         guard entered == -EBADFD else { throw RingError("io_uring_enter", errno: -entered, remedy: remedy) }
         let unregisterEventFD: UInt32 = 5  // IORING_UNREGISTER_EVENTFD, an enumerator of an unnamed C enum
-        // SAFETY: nothing is registered and nothing passed, so the kernel answers ENXIO.
-        let registered = unsafe io_uring_register(UInt32(descriptor), unregisterEventFD, nil, 0)
+        // Nothing is registered and nothing passed, so the kernel answers ENXIO.
+        let registered = io_uring_register(UInt32(descriptor), unregisterEventFD, nil, 0)
         guard registered == -ENXIO else { throw RingError("io_uring_register", errno: -registered, remedy: remedy) }
     }
 
