@@ -26,7 +26,8 @@ struct irqmux_timespec {
 _Static_assert(sizeof(struct irqmux_getevents) == 24, "struct io_uring_getevents_arg");
 _Static_assert(sizeof(struct irqmux_timespec) == 16, "struct __kernel_timespec");
 
-// io_uring_enter without the detour over the C library's syscall() and errno, which a spinning loop would pay every 200 ns.
+// io_uring_enter without the detour over the C library's syscall() and errno, which a spinning loop would pay every
+// 200 ns.
 static inline long irqmux_uring_enter_raw(
     long fd, long submit, long wanted, long flags, const void *argument, long argument_size) {
 #if defined(__x86_64__)
