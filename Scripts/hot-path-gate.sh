@@ -23,9 +23,10 @@ nm "$work/rooms.so" | awk 'NF == 3 && $2 ~ /[tTwW]/ { print $3 } NF == 2 { print
 swift demangle --simplified --compact <"$work/mangled" | paste "$work/mangled" - >"$work/names"
 
 # Where each function ends. The linker leaves the bodies of functions that another object defines as well behind their
-# neighbours, without a name: what is past a function's end is not its own.
+# neighbours, without a name: what is past a function's end is not its own. By address and not by name, because a small
+# C function has a copy of the same name in each room that calls it.
 nm -S "$work/rooms.so" | while read -r address size kind name; do
-    if [[ $kind == [tTwW] ]]; then printf '%s %016x\n' "$name" $((16#$address + 16#$size)); fi
+    if [[ $kind == [tTwW] ]]; then printf '%s %016x\n' "$address" $((16#$address + 16#$size)); fi
 done >"$work/ends"
 
 gate() { awk -f Scripts/hot-path.awk "$work/names" "$1" "$work/ends" "$work/code"; }

@@ -1,7 +1,7 @@
 # Walks the calls of the hot symbols; Scripts/hot-path-gate.sh says how it is fed:
 #   names    mangled TAB demangled, one function a line
 #   symbols  `hot REGEX` and `cold REGEX` lines
-#   ends     mangled SPACE address of the first byte after it, 16 hexadecimal digits
+#   ends     address of a function's first byte SPACE that of the first byte after it, 16 hexadecimal digits each
 #   code     objdump -d of the rooms linked together
 # Prints one line a hot symbol and one for each fault; exits 1 when there is a fault.
 
@@ -32,13 +32,13 @@ input == 2 {
 input == 3 { end[$1] = $2; next }
 
 # 0000000000002c80 <name>:
-/^[0-9a-f]+ <.*>:$/ { current = $2; sub(/^</, "", current); sub(/>:$/, "", current); next }
+/^[0-9a-f]+ <.*>:$/ { start = $1; current = $2; sub(/^</, "", current); sub(/>:$/, "", current); next }
 /^$/ || /^Disassembly/ { current = ""; next }
 current == "" || current ~ /@plt$/ { next }
 {
     address = sprintf("%17s", $1)
     gsub(/ /, "0", address)
-    if (current in end && substr(address, 1, 16) >= end[current]) next
+    if (start in end && substr(address, 1, 16) >= end[start]) next
     if ($2 !~ /^nop/ && $2 != "data16" && $2 != "xchg" && $2 != "cs") instructions[current]++
     if ($2 !~ /^(call|jmp|j[a-z]+|b|bl|b\.[a-z]+|cbz|cbnz|tbz|tbnz|blr|br|bnd|notrack)$/) next
     if (!match($0, /<[^>]*>$/)) {

@@ -7,6 +7,9 @@ extension EventLoop {
     private static var longestGroup: UInt32 { 8 }
     private static var quick: UInt64 { 100 }
 
+    /// When the batch at hand began (the wake-up that brought it), in ticks; 0 where the loop is not instrumented.
+    public var batchTicks: UInt64 { options.instrumented ? batchStart : 0 }
+
     /// Called once an event.
     @inline(__always)
     mutating func takeStamp() {

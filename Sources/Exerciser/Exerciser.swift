@@ -68,4 +68,10 @@ public final class Exerciser: InterruptDevice, Sendable {
         guard core.table.has(vector) else { return nil }
         return core.table.with(vector) { $0.signalled.load(ordering: .acquiring) }
     }
+
+    /// When the last signal of `vector` was due, CLOCK_MONOTONIC in nanoseconds; `nil` before the first.
+    public func lastSignalTime(_ vector: Vector) -> UInt64? {
+        let (sequence, intended) = lastRaise(vector)
+        return sequence == 0 ? nil : intended
+    }
 }

@@ -23,6 +23,8 @@ class AttachedDevice {
     func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { throw DeviceError("SET_IRQS", errno: ENODEV) }
 
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
+
+    func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
 }
 
 /// The table for one kind of device.
@@ -39,4 +41,6 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
     override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
+
+    override func lastSignalTime(_ vector: Vector) -> UInt64? { device.lastSignalTime(vector) }
 }

@@ -48,13 +48,32 @@ extension Mux {
         _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,
         tag: (UInt32) -> UInt64 = { UInt64($0) }
     ) throws(MuxError) -> [VectorID] {
+        try connect(id, index, numbers, tag: tag) { _ in route }
+    }
+
+    /// Connects vectors with a route of its own for each: what vectors routed into a guest need, whose GSIs differ.
+    ///
+    ///     try mux.connect(device, .msix, 0..<2048) { number in .guest(gsis[Int(number)]) }
+    ///
+    /// Routes of GSIs that are not committed yet are committed first, by one KVM_SET_GSI_ROUTING for all. Bypassed
+    /// vectors signal their irqfds from the first SET_IRQS on.
+    /// - Parameters:
+    ///   - tag: Turns a vector's number into the tag of its events; the number itself by default.
+    ///   - routes: Turns a vector's number into its route.
+    /// - Returns: One identity a vector, in order.
+    /// - Throws: As the form with one route, and as `route(_:to:)`.
+    @discardableResult
+    public mutating func connect(
+        _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, tag: (UInt32) -> UInt64 = { UInt64($0) },
+        routes: (UInt32) -> Route
+    ) throws(MuxError) -> [VectorID] {
         let device = try locate(id)
         try check(device, id, index, numbers)
         var slots: [UInt32] = []
         do throws(MuxError) {
             for number in numbers {
                 slots.append(try makeEntry(id, Vector(index, number), tag: tag(number)))
-                try setRoute(slots[slots.count - 1], route)
+                try setRoute(slots[slots.count - 1], routes(number))
             }
             try assign(device, index, numbers, slots)
         } catch {
@@ -150,11 +169,11 @@ extension Mux {
         return slot
     }
 
-    private func assign(
+    private mutating func assign(
         _ device: AttachedDevice, _ index: IRQIndex, _ numbers: Range<UInt32>, _ slots: [UInt32]
     ) throws(MuxError) {
         let request = IRQRequest(
-            index, .trigger, start: numbers.lowerBound, .eventfd(slots.map { entries[$0].eventfd }))
+            index, .trigger, start: numbers.lowerBound, .eventfd(slots.map { signalled($0) }))
         for slot in slots { entries[slot].raisedBefore = device.raisedCount(entries[slot].vector) ?? 0 }
         let available: UInt32
         do throws(DeviceError) { available = try device.set(request) } catch {
@@ -166,6 +185,7 @@ extension Mux {
                 "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer",
                 available: available)
         }
+        for slot in slots { beginAssigned(slot, device) }
     }
 
     /// After a refusal, which may have left a part of the range assigned: nothing of it is.
@@ -207,6 +227,8 @@ extension Mux {
         if let source = entries[slot].source { try? loop.remove(source) }
         if unacknowledged == slot { unacknowledged = .max }
         unlist(slot)
+        unbind(slot)
+        stopMeasuring(slot)
         targets.drop(entries[slot].firstTarget)
         _ = irqmux_close(entries[slot].eventfd)
         let generation = entries[slot].generation &+ 1

@@ -5,6 +5,8 @@ public import InterruptModel
 // The account. What went into a vector's eventfd is known exactly, because on the hot path nobody reads it: the counter
 // keeps the sum, and /proc tells it without disturbing the poll. What the device says it raised comes from the device.
 // The two have to agree; if they do not, the difference is unexplained, and somebody has lost or invented an interrupt.
+// A bypassed signal is seen by nobody: how many there were is what the device raised and the user eventfd did not get,
+// and that must lie between what the device says it raised while it was certainly, and possibly, bypassed.
 extension Mux {
     /// The account of one vector. Costs some microseconds, on the loop's thread.
     ///
@@ -33,10 +35,13 @@ extension Mux {
 
     /// - Parameter device: Who says how much was raised, where it counts.
     mutating func account(_ slot: UInt32, raisedBy device: AttachedDevice?) throws(MuxError) -> Ledger {
-        let (raised, signals) = try signals(slot, raisedBy: device)
+        let (raised, received, bypassed) = try signals(slot, raisedBy: device)
+        // By the user eventfd, where the loop tells; what went past it is KVM's, and delivered.
+        let signals = received &- bypassed
         let notifications = seen(slot).notifications
+        let untaken = untakenByGuest(slot)
         var ledger = Ledger(raised: raised)
-        ledger.delivered = entries[slot].delivered
+        ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
         let held: UInt64 = entries[slot].gate.isPending || entries[slot].ready || entries[slot].silenced ? 1 : 0
         var underWay: UInt64 = 0
         if notifications == entries[slot].accountedNotifications {
@@ -45,10 +50,10 @@ extension Mux {
             entries[slot].accountedNotifications = notifications
             entries[slot].accountedSignals = signals
         }
-        ledger.pending = held &+ underWay
+        ledger.pending = held &+ underWay &+ untaken
         let told = ledger.delivered &+ ledger.pending
         // More told than received would be an invented interrupt: nothing is coalesced then, and the rest shows.
-        ledger.coalesced = signals > told ? signals &- told : 0
+        ledger.coalesced = received > told ? received &- told : 0
         return ledger
     }
 
@@ -56,17 +61,27 @@ extension Mux {
     /// what it said before and what it says after, but for a signal that is just being written. So look again then.
     private func signals(
         _ slot: UInt32, raisedBy device: AttachedDevice?
-    ) throws(MuxError) -> (raised: UInt64, received: UInt64) {
+    ) throws(MuxError) -> (raised: UInt64, received: UInt64, bypassed: UInt64) {
         var raised: UInt64 = 0
         var received: UInt64 = 0
+        var bypassed: UInt64 = 0
         for _ in 0..<4 {
             let before = device?.raisedCount(entries[slot].vector)
             received = try signalsReceived(slot)
-            guard let before, let after = device?.raisedCount(entries[slot].vector) else { return (received, received) }
+            guard let before, let after = device?.raisedCount(entries[slot].vector) else {
+                return (received, received, 0)
+            }
             raised = after &- entries[slot].raisedBefore
-            if before &- entries[slot].raisedBefore <= received, received <= raised { return (received, received) }
+            if entries[slot].bypassed.isUsed {
+                bypassed = entries[slot].bypassed.total(
+                    raised &- min(received, raised), before: before, after: after)
+                received &+= bypassed
+            }
+            if before &- entries[slot].raisedBefore <= received, received <= raised {
+                return (received, received, bypassed)
+            }
         }
-        return (raised, received)
+        return (raised, received, bypassed)
     }
 
     private func signalsReceived(_ slot: UInt32) throws(MuxError) -> UInt64 {

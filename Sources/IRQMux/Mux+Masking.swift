@@ -4,25 +4,33 @@ internal import InterruptModel
 
 // Masking is a bit looked at when a notification is dispatched: no system call, nothing to undo in the kernel. What
 // comes while it is set is held, and delivered once when it is cleared. INTx is masked in the device as well, because
-// the line would only mask itself with an interrupt nobody takes.
+// the line would only mask itself with an interrupt nobody takes. A bypassed vector is brought back to the loop first,
+// by a swap of its two eventfds; deassigning its irqfd would cost twenty times as much.
 extension Mux {
     /// Stops delivery of a vector; signals are kept. Masking twice is masking once.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx.
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx and vectors routed to `guest`, and then
+    ///   such a vector is not masked.
     public mutating func mask(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "masking a vector")
         if entries[slot].index == .intx { try maskDevice(slot) }
+        if entries[slot].route == .guest { try point(slot, atBypass: false) }
         entries[slot].gate.mask()
         shut(slot)
     }
 
     /// Resumes delivery; what came meanwhile is delivered as one event. No effect on a vector that is not masked.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx, and then the vector stays masked.
+    /// For a bypassed vector the device's eventfd is swapped first, because that can fail, and what was held is written
+    /// to the irqfd after it, once. What was signalled before the swap and not dispatched yet follows.
+    ///
+    /// - Throws: `ENOENT` when it was disconnected; what SET_IRQS says for INTx and vectors routed to `guest`, and then
+    ///   the vector stays masked.
     public mutating func unmask(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "unmasking a vector")
         guard entries[slot].gate.isMasked else { return }
         if entries[slot].index == .intx { try unmaskDevice(slot) }
+        if entries[slot].route == .guest { try point(slot, atBypass: true) }
         open(slot, holding: entries[slot].gate.unmask())
     }
 
@@ -54,6 +62,7 @@ extension Mux {
         guard entries[slot].gate.isOpen else { return }
         if entries[slot].silenced { endSilence(slot) }
         guard held > 0 else { return }
+        if entries[slot].route.isIntoGuest { return forwardHeld(slot) }
         entries[slot].ready = true
         entries[slot].readyCount &+= held
         enlist(slot)

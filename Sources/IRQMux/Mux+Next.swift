@@ -2,7 +2,8 @@ internal import CKernel
 internal import EventRing
 internal import InterruptModel
 
-// The hot path: one event of the loop becomes one event for the handler, or is fanned out, or is held.
+// The hot path: one event of the loop becomes one event for the handler, or is fanned out, or is forwarded into the
+// guest, or is held.
 extension Mux {
     /// The next event; `nil` when there is none, and then `wait` is due. Never waits.
     ///
@@ -13,7 +14,10 @@ extension Mux {
         while true {
             if firstReady != .max, let event = nextReady() { return event }
             guard let event = loop.next() else { return nil }
-            if event.tag & Self.vectorTag == 0 { return ownSourceEvent(event) }
+            guard event.tag &>> 32 == Self.vectorTag &>> 32 else {
+                if let other = otherEvent(event) { return other }
+                continue
+            }
             let slot = UInt32(truncatingIfNeeded: event.tag)
             guard event.kind == .signal else { return failure(event, slot) }
             if entries[slot].gate.isOpen {
@@ -30,7 +34,7 @@ extension Mux {
         entries[slot].delivered &+= 1
         if entries[slot].index == .intx { beginService(slot) }
         guard entries[slot].route == .handler else {
-            targets.signal(entries[slot].firstTarget)
+            if entries[slot].route.isIntoGuest { forward(slot) } else { targets.signal(entries[slot].firstTarget) }
             return nil
         }
         return VectorEvent(
@@ -69,7 +73,16 @@ extension Mux {
         return nil
     }
 
+    /// What no vector signalled: `nil` when the mux itself saw to it.
     @inline(never)
+    private mutating func otherEvent(_ event: Event) -> VectorEvent? {
+        if event.tag & Self.vectorTag == 0 { return ownSourceEvent(event) }
+        let place = UInt32(truncatingIfNeeded: event.tag)
+        if event.tag &>> 32 == Self.pairTag &>> 32 { return doorbellEvent(event, place) }
+        acknowledged(place)
+        return nil
+    }
+
     private mutating func ownSourceEvent(_ event: Event) -> VectorEvent {
         let kind: VectorEvent.Kind =
             switch event.kind {

@@ -5,9 +5,14 @@ internal import InterruptModel
 extension Mux {
     /// Sends a vector's signals somewhere else from now on. What was held goes the new way, unless that is `parked`.
     ///
+    /// Any route to any route, while signals arrive: what was signalled before and not dispatched yet goes the new way,
+    /// once a notification. Going from or to `guest` is one SET_IRQS of this vector, which swaps its two eventfds; the
+    /// irqfd stays assigned, also when the vector leaves the guest, so that coming back costs no more.
+    ///
     /// - Throws: `ENOENT` when it was disconnected; for fan-out targets `EINVAL` (none, or no eventfd), `EBADF`,
-    /// `EMFILE`, or
-    ///   `ENOSPC` (the old targets count until the new ones are there), and then the old route stays.
+    ///   `EMFILE`, or `ENOSPC` (the old targets count until the new ones are there); for routes into the guest `ENODEV`
+    ///   (no guest, or closed), `EEXIST` (the GSI is another vector's or pair's), `ENXIO` (the GSI has no route),
+    ///   `EINVAL` (out of range, or INTx), what KVM and SET_IRQS say. Then the old route stays.
     public mutating func route(_ id: VectorID, to route: Route) throws(MuxError) {
         let slot = try entries.locate(id, "routing a vector")
         try setRoute(slot, route)
@@ -22,12 +27,18 @@ extension Mux {
         case .handler: .handler
         case .parked: .parked
         case .fanOut: .fanOut(targets.list(entries[slot].firstTarget))
+        case .guest: .guest(guest?.binding(slot)?.gsi ?? 0)
+        case .detour: .detour(guest?.binding(slot)?.gsi ?? 0)
         }
     }
 
     mutating func setRoute(_ slot: UInt32, _ route: Route) throws(MuxError) {
         var first = UInt32.max
         if case .fanOut(let eventfds) = route { first = try targets.makeList(eventfds) }
+        do throws(MuxError) { try takeGuestPath(slot, route) } catch {
+            targets.drop(first)
+            throw error
+        }
         targets.drop(entries[slot].firstTarget)
         entries[slot].firstTarget = first
         switch route {
@@ -35,9 +46,10 @@ extension Mux {
             entries[slot].route = .parked
             entries[slot].gate.park()
             shut(slot)
-        case .handler, .fanOut:
-            entries[slot].route = route == .handler ? .handler : .fanOut
+        case .handler, .fanOut, .guest, .detour:
+            entries[slot].route = route.kind
             open(slot, holding: entries[slot].gate.unpark())
         }
+        recoverUntaken(slot)
     }
 }

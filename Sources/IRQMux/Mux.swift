@@ -20,6 +20,12 @@ public struct Mux: ~Copyable {
     let entries: Slab<VectorEntry>
     var targets: FanOutTable
     var devices: [AttachedDevice?]
+    /// The virtual machine that vectors may be routed into.
+    var guest: AttachedGuest?
+    /// What each notification of a doorbell needs to know of its pair.
+    let pairs: Slab<PairEntry>
+    /// Keeps the histograms that entries write into.
+    var measured: [(slot: UInt32, histograms: StageHistograms)] = []
     /// Counts the devices that were attached, to tell one from an earlier one at the same place.
     var deviceGeneration: UInt32 = 0
     let options: MuxOptions
@@ -31,16 +37,22 @@ public struct Mux: ~Copyable {
     var unacknowledged = UInt32.max
     var serving = false
 
-    /// In the tags of sources that are vectors; a caller's own tags have it clear.
+    /// In the tags of sources that are the mux's own; a caller's tags have it clear. Alone, above a place in the
+    /// table, it is a vector's.
     static var vectorTag: UInt64 { 1 << 63 }
+    /// A pair's doorbell.
+    static var pairTag: UInt64 { 1 << 63 | 1 << 32 }
+    /// The eventfd by which a guest acknowledges a vector that is measured.
+    static var acknowledgementTag: UInt64 { 1 << 63 | 2 << 32 }
 
     /// Makes a mux with everything it will ever need.
     ///
     /// - Throws: As `EventLoop.init`; `EINVAL` for options out of range.
     public init(_ options: MuxOptions = MuxOptions()) throws(MuxError) {
-        guard 1...255 ~= options.devices, 0...65536 ~= options.fanOutTargets else {
+        guard 1...255 ~= options.devices, 0...65536 ~= options.fanOutTargets, 0...4096 ~= options.pairs else {
             throw MuxError(
-                "making a mux", errno: EINVAL, remedy: "devices are 1 to 255, fan-out targets at most 65536")
+                "making a mux", errno: EINVAL,
+                remedy: "devices are 1 to 255, fan-out targets at most 65536, pairs at most 4096")
         }
         let loop: EventLoop
         do throws(RingError) { loop = try EventLoop(options.loop) } catch { throw MuxError(error) }
@@ -49,6 +61,7 @@ public struct Mux: ~Copyable {
         entries = Slab(count: options.loop.capacity, initial: VectorEntry())
         targets = FanOutTable(capacity: options.fanOutTargets)
         devices = [AttachedDevice?](repeating: nil, count: options.devices)
+        pairs = Slab(count: options.pairs, initial: PairEntry())
         firstFree = 0
         for slot in 0..<UInt32(options.loop.capacity) {
             entries[slot].link = slot + 1 < UInt32(options.loop.capacity) ? slot + 1 : .max
@@ -174,7 +187,7 @@ extension Mux {
         }
     }
 
-    private func check(_ tag: UInt64, _ operation: StaticString) throws(MuxError) {
+    func check(_ tag: UInt64, _ operation: StaticString) throws(MuxError) {
         guard tag & Self.vectorTag == 0 else {
             throw MuxError(operation, errno: EINVAL, remedy: "keep the highest bit of the tag clear")
         }

@@ -16,6 +16,8 @@ public struct MuxOptions: Sendable {
     public var fanOutTargets = 256
     /// The most devices at a time, at most 255.
     public var devices = 16
+    /// The most pairs (doorbell and completion) at a time, at most 4096.
+    public var pairs = 16
     /// How INTx is acknowledged.
     public var intxAcknowledgement = INTxAcknowledgement.afterHandler
     /// After so many notifications of a vector whose gate is shut the loop stops listening to it, so that a storm on a

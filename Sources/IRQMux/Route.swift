@@ -1,5 +1,8 @@
 public import InterruptModel
 
+/// The number of a guest's interrupt, as KVM's routing table knows it.
+public typealias GSI = UInt32
+
 /// Where a vector's signals go.
 public enum Route: Equatable, Sendable {
     /// To this process: `Mux.next` hands out an event for each notification.
@@ -8,8 +11,33 @@ public enum Route: Equatable, Sendable {
     /// of the descriptors; the caller may close his. They should be O_NONBLOCK: a blocking one that is full stalls the
     /// loop.
     case fanOut([Int32])
+    /// Into the guest, past this process (bypass): the device signals an eventfd that is bound to the GSI as an irqfd.
+    /// The loop is not woken and sees nothing. The GSI needs a committed route; see `Mux.allocateGSI`.
+    case guest(GSI)
+    /// Into the guest by way of the loop, which stamps each notification and forwards it to the same irqfd: what a
+    /// bypass cannot be, measured.
+    case detour(GSI)
     /// Nowhere yet: kept, and delivered when the vector gets another route.
     case parked
+
+    /// The GSI of a route into the guest.
+    var gsi: GSI? {
+        switch self {
+        case .guest(let gsi), .detour(let gsi): gsi
+        case .handler, .fanOut, .parked: nil
+        }
+    }
+
+    /// The route without what belongs to it.
+    var kind: VectorEntry.RouteKind {
+        switch self {
+        case .handler: .handler
+        case .fanOut: .fanOut
+        case .guest: .guest
+        case .detour: .detour
+        case .parked: .parked
+        }
+    }
 }
 
 /// Names a vector that is connected to a mux. Stays invalid once disconnected, even when its place is used again.
@@ -37,6 +65,8 @@ public struct VectorEvent: Sendable {
         case timer
         /// An eventfd of `Mux.addSource` was signalled.
         case source
+        /// The guest rang a pair's doorbell, once or more; the event's tag is the pair's.
+        case doorbell
         /// The vector or source can no longer be served (`errno`): its eventfd was closed from outside, or the device
         /// refused to unmask.
         case failed(errno: Int32)

@@ -1,27 +1,36 @@
 internal import EventRing
 internal import InterruptModel
 
-/// One connected vector in the mux's table: what every notification touches first, then the rest, 128 bytes in all.
+/// One connected vector in the mux's table: what every notification touches first, then the rest.
 struct VectorEntry: BitwiseCopyable {
-    /// The route without what belongs to it; fan-out targets hang on `firstTarget`.
+    /// The route without what belongs to it; fan-out targets hang on `firstTarget`, the GSI on the guest's binding.
     enum RouteKind: UInt8 {
         case handler
         case fanOut
+        case guest
+        case detour
         case parked
+
+        /// Whether notifications are forwarded to the bypass eventfd.
+        @inline(__always) var isIntoGuest: Bool { self == .guest || self == .detour }
     }
 
     /// Whether signals pass, and what is held while they do not.
     var gate = VectorGate()
     /// The caller's, handed out with each event.
     var tag: UInt64 = 0
-    /// Notifications acted upon: handed to the handler, or fanned out.
+    /// Notifications acted upon: handed to the handler, fanned out, or forwarded into the guest.
     var delivered: UInt64 = 0
     var number: UInt32 = 0
     var generation: UInt32 = 0
     /// The first node of the fan-out list; `UInt32.max` for none.
     var firstTarget: UInt32 = .max
-    /// The eventfd that the device signals; −1 for a free place.
+    /// The user eventfd: the loop listens to it, and the device signals it unless the vector is bypassed. −1 for a
+    /// free place.
     var eventfd: Int32 = -1
+    /// The bypass eventfd, bound as irqfd, once the vector has had a route into the guest; −1 before. Never listened
+    /// to: KVM takes every signal before anybody who listens.
+    var bypass: Int32 = -1
     var index = IRQIndex.intx
     var route = RouteKind.handler
     var device: UInt8 = 0
@@ -31,6 +40,8 @@ struct VectorEntry: BitwiseCopyable {
     var listed = false
     /// The loop does not listen because too much came while the gate was shut.
     var silenced = false
+    /// The device signals this vector; not yet while it is being connected.
+    var isAssigned = false
     /// INTx only: delivered and not acknowledged, so the device keeps the line masked.
     var inService = false
     /// INTx only: masked in the device because the owner asked for it.
@@ -50,6 +61,12 @@ struct VectorEntry: BitwiseCopyable {
     var accountedSignals: UInt64 = 0
     var accountedNotifications: UInt64 = 0
     var source = SourceID?.none
+    /// What went past the loop.
+    var bypassed = BypassCount()
+    /// Where the stages of this vector are recorded, if it is measured.
+    var stages = StageWriter()
+    /// What tells that the guest acknowledged, if something does.
+    var acknowledgement = SourceID?.none
 
     var vector: Vector { Vector(index, number) }
 }

@@ -59,4 +59,13 @@ public protocol InterruptDevice: ~Copyable {
     /// How many times the device itself raised `vector` since it was opened, where it counts; `nil` where it cannot
     /// know (real hardware). The ledger checks what was delivered against it.
     func raisedCount(_ vector: Vector) -> UInt64?
+
+    /// When the device signalled `vector` last, CLOCK_MONOTONIC in nanoseconds, where it stamps; `nil` where it does
+    /// not, which is the default. Called for vectors whose stages are measured, once a notification.
+    func lastSignalTime(_ vector: Vector) -> UInt64?
+}
+
+extension InterruptDevice where Self: ~Copyable {
+    /// No stamps.
+    public func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
 }

@@ -1,0 +1,127 @@
+internal import CKernel
+internal import EventRing
+internal import InterruptModel
+
+// Routes into the guest. A vector that has, or had, one owns two eventfds: the loop listens to the user eventfd all the
+// time, and the bypass eventfd is bound as irqfd all the time. Which of them the device signals is all that a switch
+// changes, so there is no moment at which a signal finds nobody: what went to the user eventfd before the swap comes
+// through the loop, which acts on it by the route of that moment; what goes to the bypass eventfd is in the guest
+// before the device's write returns.
+extension Mux {
+    /// Readies the eventfds for `route`, which is about to become the vector's. Throws with everything as it was.
+    mutating func takeGuestPath(_ slot: UInt32, _ route: Route) throws(MuxError) {
+        guard route.gsi != nil || entries[slot].bypass >= 0 else { return }
+        let isBypassed: Bool
+        if case .guest = route { isBypassed = !entries[slot].gate.isMasked } else { isBypassed = false }
+        guard let gsi = route.gsi, guest?.binding(slot)?.gsi != gsi else {
+            return try point(slot, atBypass: isBypassed)
+        }
+        guard entries[slot].index != .intx else {
+            throw MuxError(
+                "routing into the guest", errno: EINVAL,
+                remedy: "a level-triggered line needs the guest's acknowledgement: route it as an INTx line")
+        }
+        let guest = try attachedGuest()
+        try guest.prepare(gsi, for: slot)
+        // A new eventfd for a new GSI, so that the device goes from one irqfd to the other in one step.
+        let new = try guest.makeBinding(gsi, entries[slot].vector, user: entries[slot].eventfd)
+        do throws(MuxError) { try point(slot, to: isBypassed ? new : nil) } catch {
+            new.unbind()
+            throw error
+        }
+        if let old = guest.binding(slot) { guest.remove(old, slot) }
+        guest.install(new, slot)
+        entries[slot].bypass = new.eventfd.number
+    }
+
+    /// Lets the device signal the bypass eventfd or the user eventfd. No effect when it does.
+    mutating func point(_ slot: UInt32, atBypass isBypassed: Bool) throws(MuxError) {
+        guard entries[slot].bypassed.isLive != isBypassed, let binding = guest?.binding(slot) else { return }
+        try point(slot, to: isBypassed ? binding : nil)
+    }
+
+    /// One SET_IRQS of one vector: from what the device signals to `target`, or to the user eventfd.
+    private mutating func point(_ slot: UInt32, to target: GuestBinding?) throws(MuxError) {
+        guard target != nil || entries[slot].bypassed.isLive else { return }
+        guard entries[slot].isAssigned, let device = devices[Int(entries[slot].device)] else {
+            // Connecting: the first SET_IRQS, of the whole range, will do it.
+            if target != nil { entries[slot].bypassed.begin(before: 0, after: 0) }
+            return
+        }
+        let before = device.raisedCount(entries[slot].vector) ?? 0
+        let installed = guest?.binding(slot)
+        guard let request = target?.bypassRequest ?? installed?.userRequest else { return }
+        do throws(DeviceError) { _ = try device.set(request) } catch {
+            // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is
+            // told of by the first error.
+            let isLive = entries[slot].bypassed.isLive
+            if let former = isLive ? installed?.bypassRequest : (target ?? installed)?.userRequest {
+                _ = try? device.set(former)
+            }
+            throw MuxError(error)
+        }
+        let after = device.raisedCount(entries[slot].vector) ?? 0
+        entries[slot].bypassed.end(before: before, after: after)
+        if target != nil { entries[slot].bypassed.begin(before: before, after: after) }
+    }
+
+    /// The eventfd that the device is to signal.
+    func signalled(_ slot: UInt32) -> Int32 {
+        entries[slot].bypassed.isLive ? entries[slot].bypass : entries[slot].eventfd
+    }
+
+    /// The first SET_IRQS was carried out.
+    mutating func beginAssigned(_ slot: UInt32, _ device: AttachedDevice) {
+        entries[slot].isAssigned = true
+        guard entries[slot].bypassed.isLive else { return }
+        let before = entries[slot].raisedBefore
+        entries[slot].bypassed.begin(
+            before: before, after: max(before, device.raisedCount(entries[slot].vector) ?? 0))
+    }
+
+    // MARK: Forwarding
+
+    /// One notification, or several that were held, into the guest. The irqfd takes it before the write returns.
+    @inline(__always)
+    mutating func forward(_ slot: UInt32) {
+        guard entries[slot].stages.isOn else {
+            _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
+            return
+        }
+        forwardMeasured(slot)
+    }
+
+    /// What was held while the gate was shut goes into the guest at once, as one.
+    mutating func forwardHeld(_ slot: UInt32) {
+        entries[slot].delivered &+= 1
+        _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
+    }
+
+    // MARK: Ending
+
+    /// Deassigns the vector's irqfd, if it has one, and closes the bypass eventfd. The device must not signal it any
+    /// more.
+    mutating func unbind(_ slot: UInt32) {
+        guard entries[slot].bypass >= 0 else { return }
+        entries[slot].bypass = -1
+        if let guest, let binding = guest.binding(slot) { guest.remove(binding, slot) }
+    }
+
+    /// Signals that nobody took out of the bypass eventfd: the machine behind its irqfd is gone.
+    func untakenByGuest(_ slot: UInt32) -> UInt64 {
+        guard entries[slot].bypass >= 0 else { return 0 }
+        var count: UInt64 = 0
+        // SAFETY: the pointer is valid for the call.
+        return unsafe irqmux_eventfd_peek(entries[slot].bypass, &count) == 0 ? count : 0
+    }
+
+    /// When a vector leaves a guest that is gone: what the guest never took goes the new way, as one.
+    mutating func recoverUntaken(_ slot: UInt32) {
+        guard entries[slot].bypass >= 0, !entries[slot].route.isIntoGuest else { return }
+        var count: UInt64 = 0
+        // SAFETY: the pointer is valid for the call. A bound irqfd's counter is always 0.
+        guard unsafe irqmux_eventfd_take(entries[slot].bypass, &count) == 0, count > 0 else { return }
+        entries[slot].delivered &-= count
+        if entries[slot].gate.arrive(1) > 0 { open(slot, holding: 1) }
+    }
+}
