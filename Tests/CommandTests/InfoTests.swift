@@ -9,7 +9,7 @@ struct InfoTests {
         let run = try CommandProcess.run("info", "--format", "json", "--device", "software:msix=128,msi=8,intx=1")
         #expect(run.status == 0)
         let object = try run.object()
-        #expect(Set(object.keys) == ["schema", "device", "identity", "indexes"])
+        #expect(Set(object.keys) == ["schema", "device", "identity", "indexes", "paths"])
         #expect(object["schema"] as? String == "irqmux.info/1")
         #expect(object["device"] as? String == "software:msix=128,msi=8,intx=1")
         let identity = try #require(object["identity"] as? [String: String])
@@ -38,5 +38,53 @@ struct InfoTests {
     @Test("a device that this build cannot drive ends with status 69")
     func unavailable() throws {
         #expect(try CommandProcess.run("info", "--device", "0000:01:00.0").status == 69)
+    }
+
+    private func paths(_ arguments: String...) throws -> [[String: Any]] {
+        let run = try CommandProcess.run(["info", "--format", "json"] + arguments)
+        #expect(run.status == 0, "\(run.diagnostics)")
+        return try #require(try run.object()["paths"] as? [[String: Any]])
+    }
+
+    @Test("vectors that nobody is connected to go nowhere, and info says why")
+    func notConnected() throws {
+        let paths = try paths("--device", "software:msix=8,msi=2,intx=0")
+        #expect(paths.map { $0["index"] as? String } == ["msi", "msix", "err", "req"])
+        #expect(paths.map { $0["count"] as? Int } == [2, 8, 1, 1])
+        for row in paths {
+            #expect(row["path"] as? String == "unrouted")
+            #expect((row["why"] as? String)?.contains("not connected") == true)
+        }
+    }
+
+    @Test(
+        "connected vectors are told as the mux's oracle tells them",
+        arguments: [("handler", "msix", "user"), ("parked", "msi", "parked"), ("handler", "intx", "user")])
+    func connected(route: String, index: String, expected: String) throws {
+        let paths = try paths("--route", route, "--index", index)
+        let row = try #require(paths.first { $0["index"] as? String == index })
+        #expect(row["path"] as? String == expected && row["counted"] as? Bool == true)
+        #expect(paths.filter { $0["path"] as? String == "unrouted" }.count == 4)
+    }
+
+    @Test(
+        "vectors routed into a guest bypass this process or take the detour, and the text says which",
+        .enabled(if: LatencyTests.kvmOpens, "kvm: /dev/kvm does not open, or lacks what the loop needs"),
+        arguments: [("guest", "bypass-atomic"), ("detour", "detour")])
+    func guest(route: String, expected: String) throws {
+        let paths = try paths("--route", route, "--device", "software:msix=300")
+        let row = try #require(paths.first { $0["index"] as? String == "msix" })
+        #expect(row["path"] as? String == expected && row["count"] as? Int == 300 && row["first"] as? Int == 0)
+        let text = try CommandProcess.run("info", "--route", route)
+        #expect(text.output.contains("0-63  \(expected)"), "\(text.output)")
+    }
+
+    @Test("a route that info does not have, or INTx into a guest, is refused in one line with status 64")
+    func refusedRoutes() throws {
+        for arguments in [["--route", "fanout"], ["--route", "guest", "--index", "intx"], ["--index", "err"]] {
+            let run = try CommandProcess.run(["info"] + arguments)
+            #expect(run.status == 64 && run.output.isEmpty && run.diagnosticLines.count == 1)
+            #expect(run.diagnostics.contains("accepted"))
+        }
     }
 }

@@ -67,9 +67,9 @@ struct LatencyTests {
         "a real guest answers every interrupt",
         .enabled(if: kvmOpens, "kvm: /dev/kvm does not open, or lacks what the loop needs"))
     func guest() throws {
-        let (run, object) = try measure("--path", "kvm", "--vectors", "4", "--count", "300", "--wait", "adaptive")
+        let (run, object) = try measure("--path", "bypass", "--vectors", "4", "--count", "300", "--wait", "adaptive")
         #expect(run.status == 0, "\(run.diagnostics)")
-        #expect(object["path"] as? String == "kvm" && object["device"] is NSNull)
+        #expect(object["path"] as? String == "bypass" && object["device"] is NSNull)
         #expect(object["count"] as? Int == 300 && object["lost"] as? Int == 0)
     }
 
@@ -82,6 +82,27 @@ struct LatencyTests {
         #expect(slowest.status == 0 && first["count"] as? Int == 1)
         let (long, all) = try measure("--duration", "18446744073709551615ns", "--count", "50")
         #expect(long.status == 0 && all["count"] as? Int == 50, "\(long.diagnostics)")
+    }
+
+    @Test(
+        "a detour into a real guest tells every stage, each of them once a signal, and its ledger closes",
+        .enabled(if: kvmOpens, "kvm: /dev/kvm does not open, or lacks what the loop needs"))
+    func detour() throws {
+        let (run, object) = try measure("--path", "kvm", "--vectors", "4", "--count", "300")
+        #expect(run.status == 0, "\(run.diagnostics)")
+        #expect(object["path"] as? String == "kvm" && object["device"] as? String == "software:msix=64,msi=32,intx=1")
+        #expect(object["count"] as? Int == 300 && object["lost"] as? Int == 0)
+        let stages = try #require(object["stages_ns"] as? [String: [String: Any]])
+        #expect(Set(stages.keys) == ["wake", "dispatch", "forward", "acknowledged"])
+        for (name, figures) in stages {
+            #expect(figures["max"] is NSNumber, "nothing was measured of \(name)")
+        }
+        let text = try CommandProcess.run("latency", "--path", "kvm", "--count", "200", "--warmup", "0ms")
+        let rows = text.output.split(separator: "\n").map { $0.split(separator: " ") }
+        for name in stages.keys {
+            #expect(rows.contains { $0.first == Substring(name) && $0.last == "200" }, "\(text.output)")
+        }
+        #expect(text.output.contains("unexplained 0\n"))
     }
 
     @Test("a breached assertion ends with status 1, and the report says which")
@@ -145,7 +166,9 @@ struct LatencyTests {
     @Test(
         "what does not go together is refused in one line with status 64",
         arguments: [
-            (["--path", "kvm", "--vectors", "193"], "1 to 192"), (["--path", "loopback", "--vectors", "2049"], "2048"),
+            (["--path", "kvm", "--vectors", "193"], "1 to 192"),
+            (["--path", "bypass", "--vectors", "193"], "1 to 192"),
+            (["--path", "loopback", "--vectors", "2049"], "2048"),
             (["--path", "loopback", "--index", "msi", "--vectors", "33"], "32"), (["--cpu", "8000"], "accepted: 0"),
             (["--cpu", "0-3"], "up to 3"), (["--index", "err"], "msix"), (["--duration", "0s"], "with a unit"),
             (["--warmup", "2h"], "up to 1h"), (["--rate", "10000"], "10k/s"), (["--assert", "p99<20"], "with a unit"),

@@ -207,12 +207,20 @@ _irqmux_info() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(--device --format)
+    non_repeating_options=(--device --route --index --format)
     __irqmux_offer_flags_options 0
 
     # Offer option value completions
     case "${prev}" in
     '--device')
+        return
+        ;;
+    '--route')
+        __irqmux_add_completions -W 'handler'$'\n''parked'$'\n''guest'$'\n''detour'
+        return
+        ;;
+    '--index')
+        __irqmux_add_completions -W 'intx'$'\n''msi'$'\n''msix'
         return
         ;;
     '--format')
@@ -268,7 +276,7 @@ _irqmux_latency() {
     # Offer option value completions
     case "${prev}" in
     '--path')
-        __irqmux_add_completions -W 'eventfd'$'\n''loopback'$'\n''kvm'
+        __irqmux_add_completions -W 'eventfd'$'\n''loopback'$'\n''kvm'$'\n''bypass'
         return
         ;;
     '--wait')

@@ -16,8 +16,13 @@ enum PathChoice: String, CaseIterable, ExpressibleByArgument {
     case eventfd
     /// The device raises, SET_IRQS's eventfd signals, the loop receives.
     case loopback
-    /// irqfd → guest's handler → ioeventfd → loop, through a real guest.
+    /// Device → loop → irqfd → guest's handler → ioeventfd → loop, through a real guest, stage by stage.
     case kvm
+    /// irqfd → guest's handler → ioeventfd → loop: the same guest, with nobody on the way in.
+    case bypass
+
+    /// Whether a guest takes the interrupts.
+    var hasGuest: Bool { self == .kvm || self == .bypass }
 }
 
 /// The forms of a report.

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Exerciser
+internal import InterruptModel
 
 struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -9,8 +10,14 @@ struct Info: ParsableCommand {
             signal eventfds, can be masked, mask themselves when they fire (automasked), and keep the number they \
             were enabled with (noresize).
 
+            Below that stands which way each vector's signals go, and why. By default nothing is connected; with \
+            --route the vectors of --index are connected to a mux and routed to a handler, parked, or routed into a \
+            guest: guest is the bypass inside the kernel, detour goes by way of the loop. The guest is a virtual \
+            machine made for the question, and needs /dev/kvm.
+
             EXAMPLES
               irqmux info
+              irqmux info --route guest
               irqmux info --device software:msix=2048,msi=0,intx=0
               irqmux info --format json | jq '.indexes[] | select(.index == "msix") | .count'
             """)
@@ -20,12 +27,33 @@ struct Info: ParsableCommand {
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
 
+    @Option(
+        help: "Where the vectors are routed: handler, parked, guest or detour (default: not connected).",
+        completion: .list(RouteChoice.allCases.map(\.rawValue)), transform: Info.route)
+    var route: RouteChoice?
+
+    @Option(
+        help: "Which interrupts --route connects: intx, msi or msix (default: msix).",
+        completion: .list(["intx", "msi", "msix"]), transform: Latency.index)
+    var index = IRQIndex.msix
+
     @Option(help: "The form of the report.")
     var format = ReportFormat.text
 
+    static func route(_ text: String) throws(UsageError) -> RouteChoice {
+        guard let route = RouteChoice(rawValue: text) else {
+            throw UsageError("not a route of info; accepted: handler, parked, guest, detour")
+        }
+        return route
+    }
+
     func run() throws {
+        if index == .intx, let route, route.isIntoGuest {
+            throw UsageError("--route \(route.rawValue) is for messages; accepted with intx: handler, parked")
+        }
         let exerciser = try Exerciser(try device.softwareLayout().configuration)
-        let report = try InfoReport(name: device, exerciser: exerciser)
+        let connected = try route.map { try ConnectedVectors.paths(of: exerciser, index, $0) } ?? []
+        let report = try InfoReport(name: device, exerciser: exerciser, connected: connected)
         let sink = try OutputSink(path: nil)
         switch format {
         case .text: try sink.write(report.text(terminal: .output))

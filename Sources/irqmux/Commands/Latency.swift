@@ -8,9 +8,11 @@ struct Latency: ParsableCommand {
         abstract: "Measure how long an interrupt takes from its signal to its handler.",
         discussion: """
             Paths: eventfd is the floor (a thread writes, the loop receives); loopback has the software device raise \
-            and the mux hand out; kvm goes through a real guest (irqfd, its handler, ioeventfd). With a rate, latency \
-            counts from when each signal was due, so that a late sender hides nothing; the reading from the send is \
-            shown beside it. Without, the next signal is sent when the last one has been handled.
+            and the mux hand out; kvm has the device raise and the mux forward into a real guest, whose handler rings \
+            a doorbell, and tells every stage (wake, dispatch, forward, acknowledged); bypass is the same guest with \
+            nobody on the way in (irqfd, its handler, ioeventfd). With a rate, latency counts from when each signal \
+            was due, so that a late sender hides nothing; the reading from the send is shown beside it. Without, the \
+            next signal is sent when the last one has been handled.
 
             Exit code 1 when an assertion is breached or a signal is lost. Ctrl-C ends early and prints what there is.
 
@@ -30,7 +32,7 @@ struct Latency: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The device of the loopback path: software, or with a layout as in \(SoftwareLayout()) (default: software)."
+            "The device of loopback and kvm: software, or with a layout as in \(SoftwareLayout()) (default: software)."
         ),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
@@ -86,7 +88,8 @@ struct Latency: ParsableCommand {
 
     func run() throws {
         let plan = try plan()
-        try DescriptorBudget.secure(vectors: UInt64(plan.vectors))
+        let descriptors = path == .kvm ? DescriptorBudget.perGuestVector : DescriptorBudget.perVector
+        try DescriptorBudget.secure(vectors: UInt64(plan.vectors), each: descriptors)
         let sink = try OutputSink(path: output)
         let interruption = Interruption.listening()
         RingNotice.give(.probe())
@@ -129,12 +132,12 @@ struct Latency: ParsableCommand {
         let layout = try device.softwareLayout()
         switch path {
         case .eventfd: return layout
-        case .kvm:
+        case .kvm, .bypass:
             guard vectors.value <= MicroGuest.mostMessages else {
                 throw UsageError(
                     "--vectors \(vectors) is too many for the guest; accepted: 1 to \(MicroGuest.mostMessages)")
             }
-            return layout
+            return path == .kvm ? try layout.holding(vectors) : layout
         case .loopback:
             let most: UInt32
             switch index {

@@ -35,13 +35,16 @@ enum DescriptorBudget {
     /// Standard streams, the ring, KVM's three files, output, timers, and room for libraries.
     static let reserve: UInt64 = 64
 
-    static func needed(vectors: UInt64) -> UInt64 { vectors * perVector + reserve }
+    static func needed(vectors: UInt64, each: UInt64 = perVector) -> UInt64 { vectors * each + reserve }
+
+    /// Vectors whose way into a guest is the mux's: the mux's two and the device's duplicate, and the doorbell.
+    static let perGuestVector: UInt64 = 5
 
     /// Raises the soft limit of this process so that `vectors` fit.
     ///
     /// - Throws: Exit code 69 with the number needed when the hard limit is below it.
-    static func secure(vectors: UInt64) throws(CommandFailure) {
-        let wanted = needed(vectors: vectors)
+    static func secure(vectors: UInt64, each: UInt64 = perVector) throws(CommandFailure) {
+        let wanted = needed(vectors: vectors, each: each)
         let limit = ResourceLimit.openFiles()
         guard let soft = limit.soft, soft < wanted else { return }
         guard limit.canHold(wanted) else {

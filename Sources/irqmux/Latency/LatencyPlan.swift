@@ -26,5 +26,5 @@ struct LatencyPlan {
     /// The most signals under way on one vector. A device does not wait, so a message may overtake its handling and
     /// share a notification; a guest and a level-triggered line are measured one by one, since what they merge cannot
     /// be told apart afterwards.
-    var mostUnderWay: UInt64 { path == .kvm || (path == .loopback && index == .intx) ? 1 : .max }
+    var mostUnderWay: UInt64 { path.hasGuest || (path == .loopback && index == .intx) ? 1 : .max }
 }

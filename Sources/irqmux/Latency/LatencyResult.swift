@@ -8,6 +8,8 @@ struct LatencyResult {
     var lateness: HistogramSnapshot
     /// From the arrival of a batch to an event's turn in it, as the loop itself measures.
     var dispatch: HistogramSnapshot
+    /// The stages of the way into a guest, in order, where they were measured.
+    var guestStages: [LatencySeries] = []
     /// Measured signals that were sent.
     var sent: UInt64
     /// Those of them that were never handled.

@@ -3,8 +3,6 @@ internal import EventRing
 internal import Exerciser
 internal import IRQMux
 internal import InterruptModel
-internal import KVM
-internal import MicroGuest
 
 extension LatencyRun {
     /// The sender writes eventfds, the loop receives: the floor of everything else.
@@ -59,43 +57,5 @@ extension LatencyRun {
         var result = result(recorder, stimulus, mux.ringReport, remote.dispatchDelays, warmUp.value)
         result.ledger = try mux.ledger(deviceID)
         return result
-    }
-
-    /// irqfd → guest's handler → ioeventfd → loop, through a real guest. One turn is one latency.
-    func measureKVM() throws -> LatencyResult {
-        let guest = try makeGuest()
-        let eventFDs = try Owned.eventFDs(plan.vectors)
-        var irqfds: [Owned<IRQFD>] = []
-        for (message, eventFD) in eventFDs.enumerated() {
-            let irqfd = try guest.virtualMachine.assignIRQFD(eventFD.value, gsi: guest.gsi(forMessage: message))
-            irqfds.append(Owned(irqfd))
-        }
-        var loop = try EventLoop(loopOptions)
-        for message in 0..<plan.vectors {
-            _ = try loop.add(guest.doorbell(message).number, tag: UInt64(message))
-        }
-        var result = try receive(on: &loop) { lane in _ = irqmux_eventfd_signal(eventFDs[lane].value.number, 1) }
-        if let exit = guest.exit { result.trouble = "the guest \(exit)" }
-        irqfds.removeAll()
-        guest.stop()
-        return result
-    }
-
-    /// A guest that runs, on its own processor where one was given.
-    private func makeGuest() throws -> MicroGuest {
-        // The guest's thread inherits where this one may run.
-        if let cpu = plan.guestCPU { try WorkerThread.pinThisThread(to: cpu) }
-        do throws(MicroGuestError) {
-            let guest = try MicroGuest(messageVectors: plan.vectors)
-            try guest.start()
-            return guest
-        } catch {
-            switch error {
-            case .needsX86: throw CommandFailure(.unavailable, "\(error)")
-            case .kvm(let error) where error.operation == .open || error.operation == .createVirtualMachine:
-                throw CommandFailure(.unavailable, "\(error) (irqmux doctor says more)")
-            default: throw CommandFailure(.failure, "the guest: \(error)")
-            }
-        }
     }
 }

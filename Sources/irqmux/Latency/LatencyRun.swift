@@ -9,7 +9,8 @@ struct LatencyRun {
         switch plan.path {
         case .eventfd: try measureEventFD()
         case .loopback: try measureLoopback()
-        case .kvm: try measureKVM()
+        case .kvm: try measureDetour()
+        case .bypass: try measureBypass()
         }
     }
 

@@ -1,5 +1,6 @@
 internal import CKernel
 internal import Exerciser
+internal import IRQMux
 internal import InterruptModel
 
 /// What a device is and which interrupts it has: `irqmux.info/1`.
@@ -13,9 +14,15 @@ struct InfoReport {
     /// What the device calls itself: key and value.
     let identity: [(key: String, value: String)]
     let indexes: [Index]
+    /// Which way the vectors' signals go.
+    let paths: [PathRow]
 
     /// Asks the software device, whose identity stands in its registers (docs/exerciser.md).
-    init(name: DeviceName, exerciser: Exerciser) throws(DeviceError) {
+    ///
+    /// - Parameter connected: What the mux says of the vectors that are connected; whole indexes, or none.
+    init(
+        name: DeviceName, exerciser: Exerciser, connected: [(vector: Vector, path: VectorPath)]
+    ) throws(DeviceError) {
         let magic = try exerciser.readRegion(0, offset: 0x000, count: 4)
         let version = try exerciser.readRegion(0, offset: 0x004, count: 4)
         let letters = (0..<4).map { UInt8(truncatingIfNeeded: magic >> (8 * $0)) }
@@ -25,6 +32,11 @@ struct InfoReport {
             ("register_map", "\(version)"),
         ]
         indexes = try Self.indexes(of: exerciser)
+        paths = indexes.flatMap { row -> [PathRow] in
+            let known = connected.filter { $0.vector.index == row.index }
+            if !known.isEmpty { return PathRow.rows(known) }
+            return row.info.count == 0 ? [] : [.notConnected(row.index, count: row.info.count)]
+        }
     }
 
     /// What any device says of its indexes. One that it does not know has no vectors.
@@ -55,6 +67,17 @@ struct InfoReport {
             let line = padded.joined(separator: "  ")
             text += (number == 0 ? terminal.paint(line, .dim) : line) + "\n"
         }
+        return text + "\n" + pathTable(terminal: terminal)
+    }
+
+    private func pathTable(terminal: Terminal) -> String {
+        let rows = [("index", "vectors", "path", "why")] + paths.map { ($0.index.label, $0.vectors, $0.path, $0.why) }
+        var text = ""
+        for (number, row) in rows.enumerated() {
+            let cells = [NumberText.left(row.0, 5), NumberText.right(row.1, 9), NumberText.left(row.2, 13), row.3]
+            let line = cells.joined(separator: "  ")
+            text += (number == 0 ? terminal.paint(line, .dim) : line) + "\n"
+        }
         return text
     }
 
@@ -62,6 +85,7 @@ struct InfoReport {
         .object([
             ("schema", .string("irqmux.info/1")),
             ("device", .string(device.description)),
+            ("paths", .array(paths.map(\.json))),
             ("identity", .object(identity.map { ($0.key, .string($0.value)) })),
             (
                 "indexes",

@@ -12,13 +12,17 @@ struct LatencyReport {
     /// With a rate from when the signal was due; without, from when it was sent, which then is the same.
     var latency: HistogramSnapshot { plan.rate == nil ? result.fromSend : result.fromDue }
 
-    /// The parts of the way. With a rate: how late the sender was, and the reading from the send, which hides that.
+    /// The parts of the way: into a guest all of its stages, elsewhere the loop's dispatch. With a rate: how late the
+    /// sender was, and the reading from the send, which hides that.
     var stages: [LatencySeries] {
         let paced = [
             LatencySeries(name: "lateness", snapshot: result.lateness),
             LatencySeries(name: "from_send", snapshot: result.fromSend),
         ]
-        return (plan.rate == nil ? [] : paced) + [LatencySeries(name: "dispatch", snapshot: result.dispatch)]
+        let way =
+            result.guestStages.isEmpty
+            ? [LatencySeries(name: "dispatch", snapshot: result.dispatch)] : result.guestStages
+        return (plan.rate == nil ? [] : paced) + way
     }
 
     private var series: [LatencySeries] { [LatencySeries(name: "latency", snapshot: latency)] + stages }
@@ -95,7 +99,9 @@ struct LatencyReport {
         return text
     }
 
-    private var device: String? { plan.path == .loopback ? plan.layout.description : nil }
+    private var device: String? {
+        plan.path == .loopback || plan.path == .kvm ? plan.layout.description : nil
+    }
 
     var json: JSON {
         .object([

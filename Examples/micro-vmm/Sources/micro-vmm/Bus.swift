@@ -1,4 +1,5 @@
 // The guest's bus: which address is what, and the VMM's answer to every access that KVM leaves to it.
+import EventRing
 import Exerciser
 import IRQMux
 import InterruptModel
@@ -31,6 +32,9 @@ final class Bus: Sendable {
     private let wires: Wires
     private let exitCount = Atomic<UInt64>(0)
     private let refusal = Mutex<(any Error)?>(nil)
+    /// How long a round takes the guest, by the device's stamps.
+    let messageRounds = Rounds()
+    let lineRounds = Rounds()
 
     init(_ device: Exerciser, _ attached: DeviceID, _ mux: MuxRemote, _ wires: Wires) {
         self.device = device
@@ -64,9 +68,8 @@ final class Bus: Sendable {
             return .value(try device.readRegion(0, offset: UInt64(offset), count: access.width))
         case (Map.registers, let value?):
             try device.writeRegion(0, offset: UInt64(offset), count: access.width, value: value)
-            // The device stamps what it raises; the guest cannot ring for it before this exit has been answered.
-            if offset == Register.raise { stamp(Vector(.msix, 0), wires.messageStamps) }
-            if offset == Register.assertLine { stamp(Vector(.intx, 0), wires.lineStamps) }
+            if offset == Register.raise { messageRounds.raised(device.lastRaise(Vector(.msix, 0)).intendedNs) }
+            if offset == Register.assertLine { lineRounds.raised(device.lastRaise(Vector(.intx, 0)).intendedNs) }
             return .done
         case (Map.interruptType, let value?):
             try use(value)
@@ -75,24 +78,35 @@ final class Bus: Sendable {
         }
     }
 
-    private func stamp(_ vector: Vector, _ stamps: borrowing Mutex<[UInt64]>) {
-        let due = device.lastRaise(vector).intendedNs
-        stamps.withLock { $0.append(due) }
-    }
-
     /// The guest chooses MSI-X or INTx; a PCI device uses one of them at a time. Routes are told in one call, with the
-    /// vectors: from the first signal on, everything goes into the guest.
+    /// vectors: from the first signal on, everything goes into the guest. The message goes past this process, as the
+    /// device's eventfd is the irqfd; the line goes through the mux, which masks it until the guest's EOI.
     private func use(_ type: UInt64) throws {
         let (attached, wires) = (attached, wires)
         try mux.perform { (mux) throws(MuxError) in
             try mux.disconnectAll(attached, .msix)
             try mux.disconnectAll(attached, .intx)
             if type == UInt64(IRQIndex.msix.rawValue) {
-                try mux.connect(attached, .msix, 0..<1, route: .fanOut([wires.message.number]))
+                let gsi = wires.messageGSI.load(ordering: .acquiring)
+                try mux.connect(attached, .msix, 0..<1, route: .guest(gsi))
             } else {
                 let line = try mux.connect(attached, .intx, 0..<1, route: .fanOut([wires.line.number]))
                 wires.connectedLine.withLock { $0 = line[0] }
             }
+        }
+    }
+}
+
+/// From one raise to the next: the interrupt has been taken in between, or the guest would not ask for another.
+final class Rounds: Sendable {
+    let histogram = Histogram()
+    private let last = Mutex<UInt64>(0)
+
+    /// A raise was due at `now`, in nanoseconds. On the virtual CPU's thread: a histogram has one writer.
+    func raised(_ now: UInt64) {
+        last.withLock { last in
+            if last != 0, now >= last { histogram.record(now - last) }
+            last = now
         }
     }
 }

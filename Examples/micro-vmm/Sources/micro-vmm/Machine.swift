@@ -16,7 +16,7 @@ enum Machine {
         // 1. The device, and the mux on a thread of its own. A VMM's own device would conform to InterruptDevice.
         let device = try Exerciser(ExerciserConfiguration(intx: 1, msi: 0, msix: 1))
         let wires = try Wires()
-        let running = try MuxThread(handler: Completions(wires))
+        let running = try MuxThread(handler: Completions(wires: wires))
         let remote = running.remote
         let attached = try remote.perform { (mux) throws(MuxError) in
             // Counted, because two rings may share one wake-up, and this program compares numbers.
@@ -30,15 +30,14 @@ enum Machine {
         let bus = Bus(device, attached, remote, wires)
         let guest = try MicroGuest(image: GuestProgram.image(rounds: rounds)) { bus.answer($0) }
 
-        // 3. Into the guest. The route comes before the irqfd: KVM swallows signals of a GSI that has none.
-        var gsis = GSIAllocator()
-        let gsi = try gsis.allocate()
-        try guest.withRouting { (routing) throws(KVMError) in
-            try routing.add(.message(address: 0xfee0_0000, data: UInt32(GuestProgram.messageVector)), for: gsi)
-            try routing.commit(to: guest.virtualMachine)
+        // 3. Into the guest. From now on the mux keeps the machine's routing table: a GSI for the device's message,
+        //    whose irqfd the mux binds when the vector is routed to it.
+        let gsi = try remote.perform { (mux) throws(MuxError) in
+            try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
+            return try mux.allocateGSI(message: 0xfee0_0000, data: UInt32(GuestProgram.messageVector))
         }
-        let messageIRQ = try guest.virtualMachine.assignIRQFD(wires.message, gsi: gsi)
-        // Level-triggered: the line stays up until the guest's EOI; then KVM lowers it and signals `resample`.
+        wires.messageGSI.store(gsi, ordering: .releasing)
+        //    The line is level-triggered: it stays up until the guest's EOI; then KVM lowers it and signals `resample`.
         let lineIRQ = try guest.virtualMachine.assignIRQFD(
             wires.line, gsi: UInt32(GuestProgram.pin), resample: wires.resample)
 
@@ -55,16 +54,14 @@ enum Machine {
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
         wires.awaitCalm(rounds: UInt64(rounds))
 
-        // 6. The account, and everything undone. These four removed themselves at the end of the scope as well.
+        // 6. The account, and everything undone. These three removed themselves at the end of the scope as well.
         let ledger = try remote.ledger(attached)
         try messageBell.deassign()
         try lineBell.deassign()
-        try messageIRQ.deassign()
         try lineIRQ.deassign()
-        let completions = running.stop().handler
+        _ = running.stop()
         return Report(
-            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), bus: bus, wires: wires, ledger: ledger,
-            messageLatency: completions.messageLatency.snapshot(), lineLatency: completions.lineLatency.snapshot())
+            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), bus: bus, wires: wires, ledger: ledger)
     }
 }
 
@@ -74,8 +71,9 @@ final class Wires: Sendable {
     static let lineTag: UInt64 = 2
     static let resampleTag: UInt64 = 3
 
-    /// Signalled by the mux, bound to the guest's interrupts.
-    let message: EventFD
+    /// The guest's interrupt for the device's message.
+    let messageGSI = Atomic<GSI>(0)
+    /// Signalled by the mux, bound to the guest's level-triggered interrupt.
     let line: EventFD
     /// Signalled by KVM when the guest has ended the line's interrupt.
     let resample: EventFD
@@ -83,9 +81,7 @@ final class Wires: Sendable {
     let messageDoorbell: EventFD
     let lineDoorbell: EventFD
 
-    /// When the guest asked for each interrupt, and which vector the line is, while it is connected.
-    let messageStamps = Mutex<[UInt64]>([])
-    let lineStamps = Mutex<[UInt64]>([])
+    /// Which vector the line is, while it is connected.
     let connectedLine = Mutex<VectorID?>(nil)
 
     let messageRings = Atomic<UInt64>(0)
@@ -93,7 +89,6 @@ final class Wires: Sendable {
     let unmasks = Atomic<UInt64>(0)
 
     init() throws(RingError) {
-        message = try EventFD()
         line = try EventFD()
         resample = try EventFD()
         messageDoorbell = try EventFD()

@@ -1,7 +1,8 @@
 // micro-vmm: a virtual machine with one PCI-like device in it, and irqmux between the two.
 //
-//   guest ── MMIO exit ─────→ Bus ── register ──→ Exerciser ── eventfd ──→ Mux ── irqfd ──→ guest's handler
-//   guest ── doorbell (ioeventfd, no exit) ──────────────────────────────→ Mux
+//   guest ── MMIO exit ─────→ Bus ── register ──→ Exerciser ── MSI-X: irqfd, all in the kernel ──→ guest's handler
+//                                                           └─ INTx: eventfd ──→ Mux ── irqfd ──→ guest's handler
+//   guest ── doorbell (ioeventfd, no exit) ─────────────────────────────────────→ Mux
 //
 // The guest asks the device for an interrupt, takes it, counts it, rings a doorbell, and asks for the next; first by
 // MSI-X, then by INTx. Read from here to the end, then Machine.swift, Bus.swift, GuestProgram.swift.

@@ -11,12 +11,11 @@ struct Report {
     let unmasks: UInt64
     let exits: UInt64
     let ledger: Ledger
-    let messageLatency: HistogramSnapshot
-    let lineLatency: HistogramSnapshot
+    let messageRounds: HistogramSnapshot
+    let lineRounds: HistogramSnapshot
 
     init(
-        rounds: UInt64, taken: (messages: UInt64, line: UInt64), bus: Bus, wires: Wires, ledger: Ledger,
-        messageLatency: HistogramSnapshot, lineLatency: HistogramSnapshot
+        rounds: UInt64, taken: (messages: UInt64, line: UInt64), bus: Bus, wires: Wires, ledger: Ledger
     ) {
         self.rounds = rounds
         self.taken = taken
@@ -25,8 +24,8 @@ struct Report {
         unmasks = wires.unmasks.load(ordering: .acquiring)
         exits = bus.exits
         self.ledger = ledger
-        self.messageLatency = messageLatency
-        self.lineLatency = lineLatency
+        messageRounds = bus.messageRounds.histogram.snapshot()
+        lineRounds = bus.lineRounds.histogram.snapshot()
     }
 
     /// One request at a time, so everything is exact: nothing may share a notification, nothing may be left over.
@@ -43,7 +42,8 @@ struct Report {
         ledger: raised \(ledger.raised), delivered \(ledger.delivered), coalesced \(ledger.coalesced), \
         pending \(ledger.pending), unexplained \(ledger.unexplained)
         exits: \(exits) for registers, none for doorbells
-        latency from raise to doorbell, MSI-X: \(Self.figures(messageLatency)); INTx: \(Self.figures(lineLatency))
+        latency of a round, from raise to raise, MSI-X: \(Self.figures(messageRounds)); \
+        INTx: \(Self.figures(lineRounds))
         """
     }
 

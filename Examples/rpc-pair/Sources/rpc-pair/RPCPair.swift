@@ -4,7 +4,6 @@
 //   guest takes the interrupt, checks it  ←── completion (irqfd) ──── and signals
 //
 // Neither way leaves KVM_RUN: the doorbell is rung, and the completion injected, inside the kernel.
-import EventRing
 import Foundation
 import IRQMux
 import KVM
@@ -43,33 +42,20 @@ struct RPCPair {
             access.place == .port(GuestProgram.powerButton) ? .powerOff : .unclaimed
         }
 
-        // The completion's way in. The route comes before the irqfd: KVM swallows signals of a GSI that has none.
-        var gsis = GSIAllocator()
-        let gsi = try gsis.allocate()
-        try guest.withRouting { (routing) throws(KVMError) in
-            try routing.add(.message(address: 0xfee0_0000, data: UInt32(GuestProgram.vector)), for: gsi)
-            try routing.commit(to: guest.virtualMachine)
-        }
-        let completion = try EventFD()
-        let irqfd = try guest.virtualMachine.assignIRQFD(completion, gsi: gsi)
-
-        // The doorbell's way out.
-        let doorbell = try EventFD()
-        let bell = try guest.virtualMachine.assignIOEventFD(
-            doorbell, at: DoorbellAddress(.port(GuestProgram.doorbell), width: .two))
-
-        let number = doorbell.number
-        let running = try MuxThread(handler: Server(guest, completion)) { (mux, _) throws(MuxError) in
-            _ = try mux.addSource(number, tag: 0)
+        // A pair is both ways at once: the write that rings, and the interrupt that completes. The mux takes the
+        // routing table over; it binds the completion's irqfd before the first ring can come.
+        let running = try MuxThread(handler: Server(guest)) { (mux, server) throws(MuxError) in
+            try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
+            let gsi = try mux.allocateGSI(message: 0xfee0_0000, data: UInt32(GuestProgram.vector))
+            let doorbell = DoorbellAddress(.port(GuestProgram.doorbell), width: .two)
+            server.pair = try mux.addPair(doorbell: doorbell, completion: gsi, tag: 0, isMeasured: true)
         }
         try guest.start()
         let end = try guest.awaitEnd(milliseconds: patienceMilliseconds)
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
 
-        // The guest waits for every answer, so the server has nothing left to do.
+        // The guest waits for every answer, so the server has nothing left to do. The pair goes with the mux.
         let server = running.stop().handler
-        try bell.deassign()
-        try irqfd.deassign()
         let right = UInt64(guest.load(GuestProgram.rightAnswers))
         print("\(calls) calls, \(server.served) served, \(right) answers right")
         print(server.text)

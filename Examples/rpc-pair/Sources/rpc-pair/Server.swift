@@ -19,17 +19,15 @@ enum Procedure: UInt32 {
 /// Runs on the mux's thread; one event is one call, since the guest makes the next when it has the answer.
 struct Server: VectorHandler, ~Copyable {
     private let guest: MicroGuest
-    private let completion: EventFD
+    /// Doorbell and completion; set before the mux runs.
+    var pair: Pair?
     private(set) var served: UInt64 = 0
     /// From one ring of the doorbell to the next: the whole way around, in nanoseconds.
     private let roundTrips = Histogram()
     private var firstRing: UInt64?
     private var lastRing: UInt64 = 0
 
-    init(_ guest: MicroGuest, _ completion: consuming EventFD) {
-        self.guest = guest
-        self.completion = completion
-    }
+    init(_ guest: MicroGuest) { self.guest = guest }
 
     mutating func handle(_ event: VectorEvent, on mux: inout Mux) {
         let now = mux.time.monotonic(event.ticks)
@@ -41,7 +39,8 @@ struct Server: VectorHandler, ~Copyable {
         let answer = procedure?(guest.load(GuestProgram.first), guest.load(GuestProgram.second))
         guest.store(answer ?? 0, at: GuestProgram.answer)
         served += 1
-        do throws(RingError) { try completion.signal() } catch { mux.stop() }
+        // The interrupt is in the guest when this returns. Without a pair there is no guest to wait for it.
+        do throws(MuxError) { try pair?.complete() } catch { mux.stop() }
     }
 
     var text: String {
@@ -49,7 +48,8 @@ struct Server: VectorHandler, ~Copyable {
         let seconds = Double(lastRing - (firstRing ?? lastRing)) / 1e9
         let rate = seconds > 0 ? UInt64(Double(served - 1) / seconds) : 0
         let named = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("max", 100.0)]
+        let work = pair?.stages?.snapshot(.forward).percentile(50) ?? 0
         let figures = named.map { "\($0.0) \(trips.percentile($0.1) / 1000) µs" }.joined(separator: ", ")
-        return "\(rate) calls/s, round trip \(figures)"
+        return "\(rate) calls/s, round trip \(figures); doorbell to completion p50 \(work) ns"
     }
 }
