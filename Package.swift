@@ -89,7 +89,8 @@ if embedded {
         tests("InterruptModelTests", ["InterruptModel"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
-        tests("IRQMuxTests", ["irqmux-soak", "IRQMux","Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
+        tests(
+            "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
         tests("HouseTests", []),
     ]

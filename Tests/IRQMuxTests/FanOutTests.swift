@@ -20,9 +20,11 @@ struct FanOutTests {
         expectSettled(try rig.mux.ledger(rig.attached), raised: 2)
     }
 
-    @Test("a long fan-out tells all its targets on every tier", arguments: [
-        RingTier.deferred, .cooperative, .plain, .epoll,
-    ])
+    @Test(
+        "a long fan-out tells all its targets on every tier",
+        arguments: [
+            RingTier.deferred, .cooperative, .plain, .epoll,
+        ])
     func tiers(tier: RingTier) throws {
         var rig = try Rig(tier, batchFrom: 4)
         let targets = try (0..<40).map { _ in try SharedTarget() }

@@ -20,9 +20,11 @@ struct MovingTests {
         #expect(result.raised == 40_000 && result.moves > 0, "seed \(seed): \(result)")
     }
 
-    @Test("each single signal is delivered exactly once, raised before, during or after the move", arguments: [
-        RingTier.deferred, .cooperative, .plain, .epoll,
-    ])
+    @Test(
+        "each single signal is delivered exactly once, raised before, during or after the move",
+        arguments: [
+            RingTier.deferred, .cooperative, .plain, .epoll,
+        ])
     func exactlyOnce(tier: RingTier) throws {
         let rig = try Rig(tier: tier)
         let device = rig.device
