@@ -72,8 +72,11 @@ public final class MicroGuest: Sendable {
     ///   - messageVectors: How many MSI vectors, at most ``mostMessages``.
     ///   - pin: What to do with PIC line 5; needs the full irqchip.
     ///   - irqChip: Full, or split for messages only.
+    ///   - endOfInterrupt: Called on the vCPU's thread with the vector of each `KVM_EXIT_IOAPIC_EOI`, which a split
+    ///     irqchip gives for level-triggered messages of GSIs below 24. Without it such an exit ends the guest.
     public convenience init(
-        messageVectors: Int = 1, pin: Pin = .none, irqChip: IRQChip = .full
+        messageVectors: Int = 1, pin: Pin = .none, irqChip: IRQChip = .full,
+        endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
     ) throws(MicroGuestError) {
         guard (0...ClosedLoop.mostMessages).contains(messageVectors) else {
             throw .tooManyMessages(most: ClosedLoop.mostMessages)
@@ -81,23 +84,29 @@ public final class MicroGuest: Sendable {
         guard pin == .none || irqChip == .full else { throw .pinNeedsFullIRQChip }
         try self.init(
             image: .closedLoop(messageVectors: messageVectors, pin: pin), irqChip: irqChip,
-            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true)
+            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true, endOfInterrupt: endOfInterrupt)
     }
 
     /// Makes a guest of another program, without doorbells and routes of its own; it does not run yet.
-    public convenience init(image: GuestImage, irqChip: IRQChip = .full) throws(MicroGuestError) {
-        try self.init(image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false)
+    public convenience init(
+        image: GuestImage, irqChip: IRQChip = .full, endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
+    ) throws(MicroGuestError) {
+        try self.init(
+            image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false,
+            endOfInterrupt: endOfInterrupt)
     }
 
     private init(
-        image: GuestImage, irqChip: IRQChip, messageVectors: Int, hasPin: Bool, tellsReady: Bool
+        image: GuestImage, irqChip: IRQChip, messageVectors: Int, hasPin: Bool, tellsReady: Bool,
+        endOfInterrupt: (@Sendable (UInt8) -> Void)?
     ) throws(MicroGuestError) {
         guard MicroGuest.isSupported else { throw .needsX86 }
         let device = try MicroGuest.orKVMError { () throws(KVMError) in try KVMDevice() }
         let machine = try MicroGuest.makeMachine(device, irqChip)
         memory = try MicroGuest.addMemory(to: machine, image)
         cpu = try VirtualCPU(
-            device, machine, entry: image.entry, stack: GuestImage.stackTop, withAPIC: irqChip != .none)
+            device, machine, entry: image.entry, stack: GuestImage.stackTop, withAPIC: irqChip != .none,
+            endOfInterrupt: endOfInterrupt)
         var doorbells: [GuestDoorbell] = []
         for message in 0..<messageVectors {
             doorbells.append(try GuestDoorbell(machine, ClosedLoop.messagePort, match: UInt64(message)))

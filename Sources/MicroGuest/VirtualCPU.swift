@@ -10,6 +10,8 @@ final class VirtualCPU: Sendable {
     private let run: Mapping
     /// Signalled when the thread has ended, so that whoever waits for a doorbell need not wait for ever.
     let ended: EventFD
+    /// Told of `KVM_EXIT_IOAPIC_EOI`, on the virtual CPU's thread.
+    private let endOfInterrupt: (@Sendable (UInt8) -> Void)?
     private let stopping = Atomic<Bool>(false)
     private let state = Mutex(State())
 
@@ -22,8 +24,9 @@ final class VirtualCPU: Sendable {
     /// Makes virtual CPU 0 of `machine`, in real mode at `entry`; with an irqchip, its local APIC in x2APIC mode.
     init(
         _ device: borrowing KVMDevice, _ machine: borrowing VirtualMachine, entry: UInt16, stack: UInt16,
-        withAPIC apic: Bool
+        withAPIC apic: Bool, endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
     ) throws(MicroGuestError) {
+        self.endOfInterrupt = endOfInterrupt
         let size = irqmux_ioctl_value(device.number, irqmux_KVM_GET_VCPU_MMAP_SIZE, 0)
         guard size > 0 else { throw .system(operation: "KVM_GET_VCPU_MMAP_SIZE", errno: -size) }
         let number = irqmux_ioctl_value(machine.number, irqmux_KVM_CREATE_VCPU, 0)
@@ -95,7 +98,12 @@ final class VirtualCPU: Sendable {
             if result == -EINTR || result == -EAGAIN { continue }
             if result < 0 { return .failed(errno: -result) }
             // SAFETY: the mapping is a struct kvm_run, and KVM does not write to it outside KVM_RUN.
-            return GuestExit(unsafe irqmux_kvm_read_exit(run.address))
+            let exit = unsafe irqmux_kvm_read_exit(run.address)
+            if Int32(exit.reason) == KVM_EXIT_IOAPIC_EOI, let endOfInterrupt {
+                endOfInterrupt(UInt8(truncatingIfNeeded: exit.value))
+                continue
+            }
+            return GuestExit(exit)
         }
         return .stopped
     }
