@@ -206,6 +206,7 @@ extension Mux {
     private mutating func discardEntry(_ slot: UInt32) {
         if let source = entries[slot].source { try? loop.remove(source) }
         if unacknowledged == slot { unacknowledged = .max }
+        dropLine(slot)
         unlist(slot)
         targets.drop(entries[slot].firstTarget)
         _ = irqmux_close(entries[slot].eventfd)

@@ -49,6 +49,7 @@ extension Mux {
         let told = ledger.delivered &+ ledger.pending
         // More told than received would be an invented interrupt: nothing is coalesced then, and the rest shows.
         ledger.coalesced = signals > told ? signals &- told : 0
+        if entries[slot].bypassed { countBypassed(slot, &ledger) }
         return ledger
     }
 

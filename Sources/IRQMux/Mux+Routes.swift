@@ -5,11 +5,12 @@ internal import InterruptModel
 extension Mux {
     /// Sends a vector's signals somewhere else from now on. What was held goes the new way, unless that is `parked`.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; for fan-out targets `EINVAL` (none, or no eventfd), `EBADF`,
-    /// `EMFILE`, or
-    ///   `ENOSPC` (the old targets count until the new ones are there), and then the old route stays.
+    /// - Throws: `ENOENT` when it was disconnected; `EBUSY` while INTx is served past the mux; for fan-out targets
+    ///   `EINVAL` (none, or no eventfd), `EBADF`, `EMFILE`, or `ENOSPC` (the old targets count until the new ones are
+    ///   there), and then the old route stays.
     public mutating func route(_ id: VectorID, to route: Route) throws(MuxError) {
         let slot = try entries.locate(id, "routing a vector")
+        try checkNotBypassed(slot)
         try setRoute(slot, route)
     }
 

@@ -37,6 +37,8 @@ public struct VectorEvent: Sendable {
         case timer
         /// An eventfd of `Mux.addSource` was signalled.
         case source
+        /// The watchdog found something about the vector; `Mux.watchdogReport` tells more.
+        case watchdog(WatchdogVerdict)
         /// The vector or source can no longer be served (`errno`): its eventfd was closed from outside, or the device
         /// refused to unmask.
         case failed(errno: Int32)
