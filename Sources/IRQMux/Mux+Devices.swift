@@ -227,6 +227,7 @@ extension Mux {
     private mutating func discardEntry(_ slot: UInt32) {
         if let source = entries[slot].source { try? loop.remove(source) }
         if unacknowledged == slot { unacknowledged = .max }
+        dropLine(slot)
         unlist(slot)
         unbind(slot)
         stopMeasuring(slot)

@@ -20,6 +20,7 @@ extension Mux {
     /// An INTx was delivered; the device has masked the line.
     @inline(never)
     mutating func beginService(_ slot: UInt32) {
+        guard entries[slot].way == nil else { return lineFired(slot) }
         entries[slot].inService = true
         if entries[slot].route == .handler, options.intxAcknowledgement == .afterHandler { unacknowledged = slot }
     }
@@ -36,17 +37,26 @@ extension Mux {
         }
     }
 
-    private mutating func endService(_ slot: UInt32) throws(MuxError) {
+    mutating func endService(_ slot: UInt32) throws(MuxError) {
         guard entries[slot].inService else { return }
+        // First, for the device may fire again as soon as it is unmasked.
+        if entries[slot].way != nil { lowerPin(slot) }
         // Listen first: the unmasking may fire at once.
         if let source = entries[slot].source { try? loop.arm(source) }
         if !entries[slot].deviceMasked { try setDevice(slot, .unmask) }
         entries[slot].inService = false
+        if entries[slot].way == .mappingToggle { reopenMappings(slot) }
     }
 
-    /// Masks the line in the device, where it has a mask.
+    /// Masks the line in the device, where it has a mask. A line past the mux comes back to the loop instead, which
+    /// holds what comes: the device's mask would be taken away by the guest's next end of interrupt.
     mutating func maskDevice(_ slot: UInt32) throws(MuxError) {
         guard !entries[slot].deviceMasked, isMaskable(slot) else { return }
+        if entries[slot].way?.bypasses == true {
+            try setTrigger(slot, entries[slot].eventfd)
+            entries[slot].deviceMasked = true
+            return
+        }
         try setDevice(slot, .mask)
         entries[slot].deviceMasked = true
     }
@@ -55,6 +65,11 @@ extension Mux {
     /// its delivery comes first.
     mutating func unmaskDevice(_ slot: UInt32) throws(MuxError) {
         guard entries[slot].deviceMasked else { return }
+        if entries[slot].way?.bypasses == true, let line = lines.byPlace[Int(entries[slot].device)] {
+            try setTrigger(slot, line.trigger)
+            entries[slot].deviceMasked = false
+            return
+        }
         if !entries[slot].inService && !entries[slot].gate.isPending { try setDevice(slot, .unmask) }
         entries[slot].deviceMasked = false
     }
@@ -64,7 +79,7 @@ extension Mux {
         do throws(DeviceError) { return try device.info(entries[slot].index).maskable } catch { return false }
     }
 
-    private mutating func setDevice(_ slot: UInt32, _ action: IRQRequest.Action) throws(MuxError) {
+    mutating func setDevice(_ slot: UInt32, _ action: IRQRequest.Action) throws(MuxError) {
         guard let device = devices[Int(entries[slot].device)] else { return }
         do throws(DeviceError) {
             _ = try device.set(IRQRequest(entries[slot].index, action, start: entries[slot].number, .none(count: 1)))

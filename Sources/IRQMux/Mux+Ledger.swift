@@ -54,6 +54,7 @@ extension Mux {
         let told = ledger.delivered &+ ledger.pending
         // More told than received would be an invented interrupt: nothing is coalesced then, and the rest shows.
         ledger.coalesced = received > told ? received &- told : 0
+        if entries[slot].servedPast { countBypassed(slot, &ledger) }
         return ledger
     }
 

@@ -57,10 +57,10 @@ extension Mux {
             throw MuxError("moving a vector", errno: ENOENT, remedy: "nothing listens to the vector")
         }
         // Its irqfd and what it measures belong to this mux's guest, and would have to go with it.
-        guard entries[slot].bypass < 0, !entries[slot].stages.isOn else {
+        guard entries[slot].bypass < 0, !entries[slot].stages.isOn, entries[slot].way == nil else {
             throw MuxError(
                 "moving a vector", errno: EBUSY,
-                remedy: "a vector that has had a route into a guest stays: disconnect it, and connect it there")
+                remedy: "a vector that has had a route into a guest, or is served to one, stays: disconnect it first")
         }
         acknowledgeHandedOut()
         entries[slot].gate.halt()

@@ -20,7 +20,10 @@ extension Mux {
                 continue
             }
             let slot = UInt32(truncatingIfNeeded: event.tag)
-            guard event.kind == .signal else { return failure(event, slot) }
+            guard event.kind == .signal else {
+                if let told = failure(event, slot) { return told }
+                continue
+            }
             if entries[slot].gate.isOpen {
                 if let handed = deliver(slot, event.count, event.ticks) { return handed }
             } else {
@@ -63,6 +66,7 @@ extension Mux {
             entries[slot].link = .max
             entries[slot].listed = false
             if entries[slot].refusal != 0 { return refusal(slot) }
+            if entries[slot].verdict != nil { return tellVerdict(slot) }
             // The gate may have been shut again since it was put here.
             guard entries[slot].ready else { continue }
             entries[slot].ready = false
@@ -98,8 +102,11 @@ extension Mux {
 
     @inline(never)
     mutating func failure(_ event: Event, _ slot: UInt32) -> VectorEvent? {
-        // Timers and other sources have tags of their own, so this is the end of a vector's source.
-        guard case .failed(let errno) = event.kind else { return nil }
+        // A timer with a vector's tag is the mux's own; anything else is the end of a vector's source.
+        guard case .failed(let errno) = event.kind else {
+            ownTimer(slot)
+            return nil
+        }
         return failure(errno, slot, event.ticks)
     }
 
@@ -113,7 +120,7 @@ extension Mux {
     mutating func refusal(_ slot: UInt32) -> VectorEvent {
         let errno = entries[slot].refusal
         entries[slot].refusal = 0
-        if entries[slot].ready { enlist(slot) }
+        if entries[slot].ready || entries[slot].verdict != nil { enlist(slot) }
         return failure(errno, slot, loop.time.now)
     }
 }

@@ -9,12 +9,14 @@ extension Mux {
     /// once a notification. Going from or to `guest` is one SET_IRQS of this vector, which swaps its two eventfds; the
     /// irqfd stays assigned, also when the vector leaves the guest, so that coming back costs no more.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; for fan-out targets `EINVAL` (none, or no eventfd), `EBADF`,
+    /// - Throws: `ENOENT` when it was disconnected; `EBUSY` while INTx is served past the mux; for fan-out targets
+    /// `EINVAL` (none, or no eventfd), `EBADF`,
     ///   `EMFILE`, or `ENOSPC` (the old targets count until the new ones are there); for routes into the guest `ENODEV`
     ///   (no guest, or closed), `EEXIST` (the GSI is another vector's or pair's), `ENXIO` (the GSI has no route),
     ///   `EINVAL` (out of range, or INTx), what KVM and SET_IRQS say. Then the old route stays.
     public mutating func route(_ id: VectorID, to route: Route) throws(MuxError) {
         let slot = try entries.locate(id, "routing a vector")
+        try checkNotBypassed(slot)
         try setRoute(slot, route)
     }
 

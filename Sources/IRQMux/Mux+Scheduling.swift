@@ -68,7 +68,10 @@ extension Mux {
                 continue
             }
             let slot = UInt32(truncatingIfNeeded: event.tag)
-            guard event.kind == .signal else { return failure(event, slot) }
+            guard event.kind == .signal else {
+                if let told = failure(event, slot) { return told }
+                continue
+            }
             guard entries[slot].gate.isOpen else {
                 hold(slot, event.count)
                 continue
@@ -89,6 +92,7 @@ extension Mux {
             entries[slot].link = .max
             entries[slot].listed = false
             if entries[slot].refusal != 0 { return refusal(slot) }
+            if entries[slot].verdict != nil { return tellVerdict(slot) }
             if entries[slot].ready { scheduler.enqueue(slot, loop.time.now) }
         }
         return nil

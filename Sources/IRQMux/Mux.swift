@@ -31,6 +31,8 @@ public struct Mux: ~Copyable {
     var deviceGeneration: UInt32 = 0
     let options: MuxOptions
     let commands = CommandQueue<Mux>()
+    /// INTx served to guests, and the watchdog: what is not touched once an event.
+    let lines: INTxLines
 
     var firstFree: UInt32
     var firstReady = UInt32.max
@@ -66,6 +68,7 @@ public struct Mux: ~Copyable {
         scheduler = Scheduler(options.schedule, options.loop.capacity, measured: options.measuresSchedule)
         devices = [AttachedDevice?](repeating: nil, count: options.devices)
         pairs = Slab(count: options.pairs, initial: PairEntry())
+        lines = INTxLines(devices: options.devices)
         firstFree = 0
         for slot in 0..<UInt32(options.loop.capacity) {
             entries[slot].link = slot + 1 < UInt32(options.loop.capacity) ? slot + 1 : .max

@@ -14,8 +14,8 @@ public struct MuxOptions: Sendable {
     public var loop = LoopOptions()
     /// The most fan-out targets of all vectors together.
     public var fanOutTargets = 256
-    /// A fan-out to at least so many O_NONBLOCK targets is sent through the ring with one system call; a shorter one, or
-    /// one on a loop without io_uring, is a write(2) a target. 16 is where the ring begins to be cheaper (decision
+    /// A fan-out to at least so many O_NONBLOCK targets is sent through the ring with one system call; a shorter one,
+    /// or one on a loop without io_uring, is a write(2) a target. 16 is where the ring begins to be cheaper (decision
     /// 0007).
     public var batchedFanOut = 16
     /// In which order vectors that are ready are handed out.

@@ -67,6 +67,8 @@ public struct VectorEvent: Sendable {
         case source
         /// The guest rang a pair's doorbell, once or more; the event's tag is the pair's.
         case doorbell
+        /// The watchdog found something about the vector; `Mux.watchdogReport` tells more.
+        case watchdog(WatchdogVerdict)
         /// The vector or source can no longer be served (`errno`): its eventfd was closed from outside, or the device
         /// refused to unmask.
         case failed(errno: Int32)

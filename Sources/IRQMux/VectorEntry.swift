@@ -46,6 +46,12 @@ struct VectorEntry: BitwiseCopyable {
     var inService = false
     /// INTx only: masked in the device because the owner asked for it.
     var deviceMasked = false
+    /// INTx only: how it is served to a guest; see INTxLineServing.
+    var way = INTxWay?.none
+    /// Signals have gone past the loop, so that only the device knows how many.
+    var servedPast = false
+    /// What the watchdog found, until `next` has told it.
+    var verdict = WatchdogVerdict?.none
     /// The next place in the free list or the ready list; `UInt32.max` ends a list.
     var link: UInt32 = .max
     /// The errno with which the device refused to unmask, until `next` has told it; otherwise 0.

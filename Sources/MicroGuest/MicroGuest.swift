@@ -72,8 +72,11 @@ public final class MicroGuest: Sendable {
     ///   - messageVectors: How many MSI vectors, at most ``mostMessages``.
     ///   - pin: What to do with PIC line 5; needs the full irqchip.
     ///   - irqChip: Full, or split for messages only.
+    ///   - endOfInterrupt: Called on the vCPU's thread with the vector of each `KVM_EXIT_IOAPIC_EOI`, which a split
+    ///     irqchip gives for level-triggered messages of GSIs below 24. Without it such an exit ends the guest.
     public convenience init(
-        messageVectors: Int = 1, pin: Pin = .none, irqChip: IRQChip = .full
+        messageVectors: Int = 1, pin: Pin = .none, irqChip: IRQChip = .full,
+        endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
     ) throws(MicroGuestError) {
         guard (0...ClosedLoop.mostMessages).contains(messageVectors) else {
             throw .tooManyMessages(most: ClosedLoop.mostMessages)
@@ -81,23 +84,29 @@ public final class MicroGuest: Sendable {
         guard pin == .none || irqChip == .full else { throw .pinNeedsFullIRQChip }
         try self.init(
             image: .closedLoop(messageVectors: messageVectors, pin: pin), irqChip: irqChip,
-            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true, onAccess: nil)
+            messageVectors: messageVectors, hasPin: pin != .none, tellsReady: true, onAccess: nil,
+            endOfInterrupt: endOfInterrupt)
     }
 
     /// Makes a guest of another program, without doorbells and routes of its own; it does not run yet.
     ///
-    /// - Parameter onAccess: The VMM's side of the guest's accesses to ports and addresses that no doorbell answers
-    ///   for. Without one, or when it does not answer, such an access is the guest's end.
+    /// - Parameters:
+    ///   - onAccess: The VMM's side of the guest's accesses to ports and addresses that no doorbell answers for.
+    ///   Without
+    ///     one, or when it does not answer, such an access is the guest's end.
+    ///   - endOfInterrupt: Told of `KVM_EXIT_IOAPIC_EOI`, on the virtual CPU's thread.
     public convenience init(
-        image: GuestImage, irqChip: IRQChip = .full, onAccess: GuestAccessHandler? = nil
+        image: GuestImage, irqChip: IRQChip = .full, onAccess: GuestAccessHandler? = nil,
+        endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
     ) throws(MicroGuestError) {
         try self.init(
-            image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false, onAccess: onAccess)
+            image: image, irqChip: irqChip, messageVectors: 0, hasPin: false, tellsReady: false, onAccess: onAccess,
+            endOfInterrupt: endOfInterrupt)
     }
 
     private init(
         image: GuestImage, irqChip: IRQChip, messageVectors: Int, hasPin: Bool, tellsReady: Bool,
-        onAccess: GuestAccessHandler?
+        onAccess: GuestAccessHandler?, endOfInterrupt: (@Sendable (UInt8) -> Void)?
     ) throws(MicroGuestError) {
         guard MicroGuest.isSupported else { throw .needsX86 }
         let device = try MicroGuest.orKVMError { () throws(KVMError) in try KVMDevice() }
@@ -105,7 +114,7 @@ public final class MicroGuest: Sendable {
         memory = try MicroGuest.addMemory(to: machine, image)
         cpu = try VirtualCPU(
             device, machine, entry: image.entry, stack: GuestImage.stackTop, withAPIC: irqChip != .none,
-            onAccess: onAccess)
+            onAccess: onAccess, endOfInterrupt: endOfInterrupt)
         var doorbells: [GuestDoorbell] = []
         for message in 0..<messageVectors {
             doorbells.append(try GuestDoorbell(machine, ClosedLoop.messagePort, match: UInt64(message)))

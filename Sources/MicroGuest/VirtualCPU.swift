@@ -11,6 +11,8 @@ final class VirtualCPU: Sendable {
     /// Signalled when the thread has ended, so that whoever waits for a doorbell need not wait for ever.
     let ended: EventFD
     private let onAccess: GuestAccessHandler?
+    /// Told of `KVM_EXIT_IOAPIC_EOI`, on the virtual CPU's thread.
+    private let endOfInterrupt: (@Sendable (UInt8) -> Void)?
     private let stopping = Atomic<Bool>(false)
     private let state = Mutex(State())
 
@@ -23,9 +25,10 @@ final class VirtualCPU: Sendable {
     /// Makes virtual CPU 0 of `machine`, in real mode at `entry`; with an irqchip, its local APIC in x2APIC mode.
     init(
         _ device: borrowing KVMDevice, _ machine: borrowing VirtualMachine, entry: UInt16, stack: UInt16,
-        withAPIC apic: Bool, onAccess: GuestAccessHandler?
+        withAPIC apic: Bool, onAccess: GuestAccessHandler?, endOfInterrupt: (@Sendable (UInt8) -> Void)? = nil
     ) throws(MicroGuestError) {
         self.onAccess = onAccess
+        self.endOfInterrupt = endOfInterrupt
         let size = irqmux_ioctl_value(device.number, irqmux_KVM_GET_VCPU_MMAP_SIZE, 0)
         guard size > 0 else { throw .system(operation: "KVM_GET_VCPU_MMAP_SIZE", errno: -size) }
         let number = irqmux_ioctl_value(machine.number, irqmux_KVM_CREATE_VCPU, 0)
@@ -98,6 +101,10 @@ final class VirtualCPU: Sendable {
             if result < 0 { return .failed(errno: -result) }
             // SAFETY: the mapping is a struct kvm_run, and KVM does not write to it outside KVM_RUN.
             let exit = unsafe irqmux_kvm_read_exit(run.address)
+            if Int32(exit.reason) == KVM_EXIT_IOAPIC_EOI, let endOfInterrupt {
+                endOfInterrupt(UInt8(truncatingIfNeeded: exit.value))
+                continue
+            }
             if let end = attend(to: exit) { return end }
         }
         return .stopped

@@ -86,6 +86,42 @@ static inline int irqmux_kvm_has_full_irqchip(int vm) {
 #endif
 }
 
+// One pin of the in-kernel PIC and IOAPIC, under its default route; see PinState.
+struct irqmux_kvm_pin {
+    uint8_t high;
+    uint8_t ioapic_masked, ioapic_level, ioapic_in_service;
+    uint8_t pic_masked, pic_level, pic_in_service;
+};
+
+// 0, or -errno; -EINVAL for a GSI that is no pin, -ENXIO without the full irqchip.
+static inline int irqmux_kvm_read_pin(int vm, uint32_t gsi, struct irqmux_kvm_pin *pin) {
+    memset(pin, 0, sizeof *pin);
+#if defined(__x86_64__)
+    struct kvm_irqchip chip;
+    if (gsi >= KVM_IOAPIC_NUM_PINS) return -EINVAL;
+    memset(&chip, 0, sizeof chip);
+    chip.chip_id = KVM_IRQCHIP_IOAPIC;
+    if (ioctl(vm, KVM_GET_IRQCHIP, &chip) < 0) return -errno;
+    pin->high = chip.chip.ioapic.irr >> gsi & 1;
+    pin->ioapic_masked = chip.chip.ioapic.redirtbl[gsi].fields.mask;
+    pin->ioapic_level = chip.chip.ioapic.redirtbl[gsi].fields.trig_mode;
+    pin->ioapic_in_service = chip.chip.ioapic.redirtbl[gsi].fields.remote_irr;
+    if (gsi >= 16) return 0;
+    memset(&chip, 0, sizeof chip);
+    chip.chip_id = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+    if (ioctl(vm, KVM_GET_IRQCHIP, &chip) < 0) return -errno;
+    // last_irr follows the line, whatever the trigger mode; irr forgets an edge once it is taken.
+    pin->high |= chip.chip.pic.last_irr >> (gsi & 7) & 1;
+    pin->pic_masked = chip.chip.pic.imr >> (gsi & 7) & 1;
+    pin->pic_level = chip.chip.pic.elcr >> (gsi & 7) & 1;
+    pin->pic_in_service = chip.chip.pic.isr >> (gsi & 7) & 1;
+    return 0;
+#else
+    (void)vm, (void)gsi;
+    return -ENXIO;
+#endif
+}
+
 // Fills routing entry `index` of a KVM_SET_GSI_ROUTING request with an MSI; a negative device means "no device id".
 static inline void irqmux_routing_put_msi(
     struct kvm_irq_routing *table, uint32_t index, uint32_t gsi, uint64_t address, uint32_t data, int64_t device) {
@@ -233,7 +269,7 @@ struct irqmux_kvm_exit {
     uint32_t suberror;        // KVM_EXIT_INTERNAL_ERROR
     uint64_t hardware_reason; // KVM_EXIT_FAIL_ENTRY, KVM_EXIT_UNKNOWN
     uint64_t address;         // KVM_EXIT_IO: the port; KVM_EXIT_MMIO: the guest-physical address
-    uint64_t value;           // what the guest wrote, zero for a read
+    uint64_t value;           // what the guest wrote, zero for a read; KVM_EXIT_IOAPIC_EOI: the vector
     uint8_t width;
     uint8_t is_write;
     uint8_t is_string; // KVM_EXIT_IO: several transfers at once (rep outs, rep ins); only the first is told
@@ -250,6 +286,9 @@ static inline struct irqmux_kvm_exit irqmux_kvm_read_exit(const void *mapping) {
     case KVM_EXIT_INTERNAL_ERROR: exit.suberror = run->internal.suberror; break;
     case KVM_EXIT_FAIL_ENTRY: exit.hardware_reason = run->fail_entry.hardware_entry_failure_reason; break;
     case KVM_EXIT_UNKNOWN: exit.hardware_reason = run->hw.hardware_exit_reason; break;
+#if defined(__x86_64__)
+    case KVM_EXIT_IOAPIC_EOI: exit.value = run->eoi.vector; break;
+#endif
     case KVM_EXIT_IO:
         exit.address = run->io.port;
         exit.width = run->io.size;
