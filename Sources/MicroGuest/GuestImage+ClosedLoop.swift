@@ -11,6 +11,8 @@ enum ClosedLoop {
 
     /// Handlers ring here: message `i` by writing the value `i`, which the doorbell matches.
     static let messagePort: UInt16 = 0x510
+    /// What the first PIC delivers when a level was withdrawn before the processor asked for its vector: IRQ 7.
+    static let spuriousPICVector: UInt8 = 0x27
     /// The pin's handler rings here.
     static let pinPort: UInt16 = 0x520
     /// Rung once, when the guest has set itself up.
@@ -37,6 +39,7 @@ extension GuestImage {
             code.haltForEver()
         }
         image.setVector(ClosedLoop.spuriousVector, to: code.here)
+        if pin != .none { image.setVector(ClosedLoop.spuriousPICVector, to: code.here) }
         code.iret()  // a spurious interrupt is not acknowledged
 
         for message in 0..<messageVectors {
