@@ -1,5 +1,3 @@
-internal import CKernel
-
 /// A loop that runs on a thread of its own, with the handler it was given.
 ///
 ///     let running = try LoopThread(options, handler: counter) { loop, counter in … add the first sources … }
@@ -58,7 +56,7 @@ private final class ThreadBody<Handler: EventHandler & ~Copyable>: @unchecked Se
     private var loop: EventLoop?
     private var handler: Handler?
     private var error: RingError?
-    private var thread: pthread_t?
+    private let thread = OwnedThread()
 
     init(loop: consuming EventLoop, handler: consuming Handler) {
         self.loop = consume loop
@@ -66,26 +64,7 @@ private final class ThreadBody<Handler: EventHandler & ~Copyable>: @unchecked Se
     }
 
     func start(cpu: Int?) throws(RingError) {
-        guard let number = Int32(exactly: cpu ?? -1), cpu == nil || number >= 0 else { throw Self.noProcessor }
-        var started = pthread_t()
-        // SAFETY: the reference is taken over by the new thread, or given back below when there is none.
-        let entry = unsafe Unmanaged.passRetained(ThreadEntry { [self] in run() })
-        let result = unsafe irqmux_thread_start(
-            &started, "irqmux-loop", number,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<ThreadEntry>.fromOpaque(context).takeRetainedValue().body()
-                return nil
-            }, entry.toOpaque())
-        guard result == 0 else {
-            unsafe entry.release()
-            throw result == -EINVAL ? Self.noProcessor : RingError("starting a thread", errno: -result)
-        }
-        thread = started
-    }
-
-    private static var noProcessor: RingError {
-        RingError("starting a thread", errno: EINVAL, remedy: "choose a processor that this machine has")
+        try thread.start("irqmux-loop", cpu: cpu) { [self] in run() }
     }
 
     private func run() {
@@ -94,19 +73,7 @@ private final class ThreadBody<Handler: EventHandler & ~Copyable>: @unchecked Se
         self.handler = consume handler
     }
 
-    func join() {
-        guard let thread else { return }
-        // SAFETY: started once, joined once.
-        pthread_join(thread, nil)
-        self.thread = nil
-    }
+    func join() { thread.join() }
 
     func outcome() -> LoopThread<Handler>.Outcome { .init(handler: handler.take()!, error: error) }
-}
-
-/// Type-erased entry of a thread: a C function pointer cannot be made from a generic context.
-private final class ThreadEntry {
-    let body: () -> Void
-
-    init(_ body: @escaping () -> Void) { self.body = body }
 }

@@ -1,4 +1,3 @@
-internal import CKernel
 internal import EventRing
 
 /// A mux that runs on a thread of its own, with the handler it was given.
@@ -63,7 +62,7 @@ private final class MuxThreadBody<Handler: VectorHandler & ~Copyable>: @unchecke
     private var mux: Mux?
     private var handler: Handler?
     private var error: MuxError?
-    private var thread: pthread_t?
+    private let thread = OwnedThread()
 
     init(mux: consuming Mux, handler: consuming Handler) {
         self.mux = consume mux
@@ -71,26 +70,9 @@ private final class MuxThreadBody<Handler: VectorHandler & ~Copyable>: @unchecke
     }
 
     func start(cpu: Int?) throws(MuxError) {
-        guard let number = Int32(exactly: cpu ?? -1), cpu == nil || number >= 0 else { throw Self.noProcessor }
-        var started = pthread_t()
-        // SAFETY: the reference is taken over by the new thread, or given back below when there is none.
-        let entry = unsafe Unmanaged.passRetained(MuxThreadEntry { [self] in run() })
-        let result = unsafe irqmux_thread_start(
-            &started, "irqmux-mux", number,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<MuxThreadEntry>.fromOpaque(context).takeRetainedValue().body()
-                return nil
-            }, entry.toOpaque())
-        guard result == 0 else {
-            unsafe entry.release()
-            throw result == -EINVAL ? Self.noProcessor : MuxError("starting a thread", errno: -result)
-        }
-        thread = started
-    }
-
-    private static var noProcessor: MuxError {
-        MuxError("starting a thread", errno: EINVAL, remedy: "choose a processor that this machine has")
+        do throws(RingError) {
+            try thread.start("irqmux-mux", cpu: cpu) { [self] in run() }
+        } catch { throw MuxError(error) }
     }
 
     private func run() {
@@ -99,19 +81,7 @@ private final class MuxThreadBody<Handler: VectorHandler & ~Copyable>: @unchecke
         self.handler = consume handler
     }
 
-    func join() {
-        guard let thread else { return }
-        // SAFETY: started once, joined once.
-        pthread_join(thread, nil)
-        self.thread = nil
-    }
+    func join() { thread.join() }
 
     func outcome() -> MuxThread<Handler>.Outcome { .init(handler: handler.take()!, error: error) }
-}
-
-/// Type-erased entry of a thread: a C function pointer cannot be made from a generic context.
-private final class MuxThreadEntry {
-    let body: () -> Void
-
-    init(_ body: @escaping () -> Void) { self.body = body }
 }
