@@ -24,12 +24,18 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "InterruptModel", dependencies: ["CKernel"], swiftSettings: settings),
     .target(name: "KVM", dependencies: ["CKernel", "EventRing"], swiftSettings: settings),
     .target(name: "IRQMux", dependencies: ["EventRing", "InterruptModel", "KVM", "CKernel"], swiftSettings: settings),
+    // The C library: its header, written by hand, and what the header declares.
+    .target(name: "CIRQMuxHeader"),
+    .target(
+        name: "CIRQMux", dependencies: ["CIRQMuxHeader", "IRQMux", "EventRing", "InterruptModel", "KVM", "CKernel"],
+        swiftSettings: settings),
 ]
 
 let package = Package(
     name: "irqmux",
     products: [
-        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
+        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"]),
+        .library(name: "CIRQMux", targets: ["CIRQMux"]),
     ],
     targets: embeddedCleanRooms,
     swiftLanguageModes: [.v6]

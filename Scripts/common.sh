@@ -49,3 +49,6 @@ objects_of() {
     done < <(find "$folder" \( -name '*.swift' -o -name '*.c' \) | sort)
     ((found > 0)) || die 2 "$folder has no sources"
 }
+
+# The functions that irqmux.h declares, one a line.
+c_api() { grep -oE '\birqmux_[a-z0-9_]+\(' Sources/CIRQMuxHeader/include/irqmux.h | tr -d '(' | sort -u; }

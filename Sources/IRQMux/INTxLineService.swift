@@ -96,29 +96,38 @@ final class INTxLine {
     var lastAccess: UInt64 = 0
     var timer: TimerID?
 
-    init(_ service: borrowing INTxService, _ reason: INTxChoice.Reason) throws(MuxError) {
+    /// A line, with a duplicate of the machine's descriptor where its way needs one.
+    ///
+    /// Not a throwing initialiser: in Embedded Swift (6.3.1) an object whose initialiser throws is never freed.
+    static func make(_ service: INTxService, _ reason: INTxChoice.Reason) throws(MuxError) -> INTxLine {
+        switch service {
+        case .kernelResample(let number, _), .ioapicBroadcast(let number, _, _):
+            do throws(KVMError) {
+                return INTxLine(service, reason, SharedMachine(try VirtualMachine(sharing: number)))
+            } catch { throw MuxError(ofKVM: error) }
+        case .userEOI, .mappingToggle: return INTxLine(service, reason, nil)
+        }
+    }
+
+    private init(_ service: INTxService, _ reason: INTxChoice.Reason, _ machine: SharedMachine?) {
         choice = INTxChoice(service.way, reason)
-        switch copy service {
-        case .kernelResample(let number, let gsi), .ioapicBroadcast(let number, let gsi, _):
+        self.machine = machine
+        switch service {
+        case .kernelResample(_, let gsi), .ioapicBroadcast(_, let gsi, _):
             self.gsi = gsi
             drive = nil
             mappings = nil
             quiet = 0
-            do throws(KVMError) { machine = SharedMachine(try VirtualMachine(sharing: number)) } catch {
-                throw MuxError(ofKVM: error)
-            }
         case .userEOI(let pin):
             gsi = pin?.gsi
             drive = pin?.drive
             mappings = nil
             quiet = 0
-            machine = nil
         case .mappingToggle(let pin, let quiet, let mappings):
             gsi = pin?.gsi
             drive = pin?.drive
             self.mappings = mappings
             self.quiet = quiet
-            machine = nil
         }
     }
 

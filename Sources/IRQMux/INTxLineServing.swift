@@ -36,7 +36,7 @@ extension Mux {
         if case .mappingToggle(_, 0, _) = service {
             throw MuxError("serving INTx", errno: EINVAL, remedy: "give the guest a quiet period to be done in")
         }
-        let line = try INTxLine(service, choice?.reason ?? .chosenByOwner)
+        let line = try INTxLine.make(service, choice?.reason ?? .chosenByOwner)
         let place = Int(entries[slot].device)
         if service.way.bypasses {
             try bypass(slot, line, service)
