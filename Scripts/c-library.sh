@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_swift
 (($# > 0)) || set -- static shared
 out=.build-c
-rooms=(EventRing InterruptModel KVM IRQMux CIRQMux)
+rooms=(EventRing InterruptModel VFIO KVM IRQMux CIRQMux)
 mkdir -p "$out/static" "$out/include"
 cp Sources/CIRQMuxHeader/include/irqmux.h "$out/include/irqmux.h"
 for wanted in "$@"; do
@@ -37,8 +37,8 @@ build_static() {
         object=$out/static/$(basename "$source" .c).c.o
         objects+=("$object")
         ! is_stale "$object" "${below[@]}" "$source" ||
-            clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror -ISources/CKernel/include \
-                -ISources/CIRQMuxHeader/include -c "$source" -o "$object"
+            clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror \
+                -ISources/CKernel/include -ISources/CIRQMuxHeader/include -c "$source" -o "$object"
     done
     for room in "${rooms[@]}"; do
         object=$out/static/$room.o

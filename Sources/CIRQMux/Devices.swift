@@ -1,4 +1,5 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase, AllPublicDeclarationsHaveDocumentation
+
 public import CIRQMuxHeader
 internal import CKernel
 internal import IRQMux
@@ -19,9 +20,7 @@ public func irqmux_device_attach(
             throw Refusal.value(operation, "the table needs info and set_irqs")
         }
         // A refusal must not tell the device that it was let go, so room is looked for first.
-        guard mux.hasRoomForDevice else {
-            throw MuxError(operation, errno: ENOSPC, remedy: "make the mux with more devices")
-        }
+        try checkRoom(mux, operation)
         // SAFETY: functions and context are the caller's, who keeps them until `released`; `device` is to be written.
         let id = try unsafe mux.attach(CallbackDevice(given, context))
         unsafe device.pointee = irqmux_device(id)

@@ -81,7 +81,7 @@ func leave(_ handle: irqmux_mux, _ found: Found) {
     if found.isForeign { unsafe irqmux_handle_leave(irqmux_muxes(), handle.bits) }
 }
 
-/// Carries `body` out on the mux's thread and answers for the C function; the caller waits where that is another thread.
+/// Carries `body` out on the mux's thread and answers for the C function; the caller waits where it is another thread.
 /// Allocates: what is called often on the mux's own thread goes by `onOwnThread` first.
 func onMux(_ handle: irqmux_mux, _ operation: StaticString, about: UInt64 = 0, _ body: @escaping Body) -> Int32 {
     answer { () throws(MuxError) in
@@ -163,7 +163,8 @@ private func trace(
     _ instance: InstanceRef, _ operation: StaticString, _ about: UInt64, _ result: Int64
 ) {
     // SAFETY: on the mux's thread. The record lives during the call.
-    guard let tracer = unsafe instance.at.pointee.tracer, unsafe instance.at.pointee.traced & changes != 0 else { return }
+    guard unsafe instance.at.pointee.traced & changes != 0, let tracer = unsafe instance.at.pointee.tracer
+    else { return }
     var record = unsafe irqmux_trace()
     unsafe record.size = UInt32(MemoryLayout<irqmux_trace>.size)
     unsafe record.kind = changes

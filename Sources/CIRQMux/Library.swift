@@ -1,4 +1,5 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase, AllPublicDeclarationsHaveDocumentation
+
 public import CIRQMuxHeader
 internal import CKernel
 internal import EventRing
@@ -15,7 +16,7 @@ public func irqmux_version() -> UnsafePointer<CChar>? {
 
 @c @implementation
 public func irqmux_features() -> UInt32 {
-    var features = UInt32(IRQMUX_FEATURE_GUEST)
+    var features = UInt32(IRQMUX_FEATURE_GUEST | IRQMUX_FEATURE_VFIO)
     #if !hasFeature(Embedded)
         features |= UInt32(IRQMUX_FEATURE_RUNTIME)
     #endif

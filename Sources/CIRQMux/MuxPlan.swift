@@ -63,12 +63,14 @@ internal import IRQMux
     /// The most descriptors at a time, with some room for those that only live for a moment.
     func descriptors(for asked: irqmux_budget) -> UInt32 {
         // Ring or epoll with its timer, wake-up, notifier; then two for a guest's machine and a look at /proc.
-        let own: UInt64 = 8
+        let own: UInt64 = 6
         let lines = UInt64(asked.intx_lines) * 3
         let guestVectors = UInt64(asked.guest_vectors) + (asked.guest_vectors > 0 ? 1 : 0)
         let pairs = UInt64(options.pairs) * 2
         let sum = own + UInt64(asked.vectors) + guestVectors + lines + pairs + UInt64(asked.targets)
-        return UInt32(clamping: sum)
+        // epoll listens to a duplicate of each descriptor.
+        let isEpoll = options.loop.bestTier == .epoll || RingReport.probe().tier == .epoll
+        return UInt32(clamping: isEpoll ? sum + UInt64(asked.vectors) + UInt64(options.pairs) : sum)
     }
 }
 

@@ -1,4 +1,5 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase, AllPublicDeclarationsHaveDocumentation
+
 public import CIRQMuxHeader
 internal import CKernel
 internal import EventRing
@@ -69,7 +70,8 @@ private func fill(_ told: inout irqmux_event, _ event: VectorEvent) {
 private func traceEvent(_ instance: InstanceRef, _ event: irqmux_event) {
     let events = UInt32(IRQMUX_TRACE_EVENTS)
     // SAFETY: on the mux's thread. The record lives during the call.
-    guard let tracer = unsafe instance.at.pointee.tracer, unsafe instance.at.pointee.traced & events != 0 else { return }
+    guard unsafe instance.at.pointee.traced & events != 0, let tracer = unsafe instance.at.pointee.tracer
+    else { return }
     var record = unsafe irqmux_trace()
     unsafe record.size = UInt32(MemoryLayout<irqmux_trace>.size)
     unsafe record.kind = events

@@ -1,4 +1,5 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase, AllPublicDeclarationsHaveDocumentation
+
 public import CIRQMuxHeader
 internal import CKernel
 internal import IRQMux
@@ -59,7 +60,8 @@ public func irqmux_vectors_connect(
         // SAFETY: the first struct's size is what all of the array have: it says where the next one is.
         let step = unsafe Int(base.loadUnaligned(as: UInt32.self))
         for place in 0..<Int(wanted) {
-            routes.append(try unsafe readRoute((base + place * step).assumingMemoryBound(to: irqmux_route.self), operation))
+            let next = unsafe (base + place * step).assumingMemoryBound(to: irqmux_route.self)
+            routes.append(try unsafe readRoute(next, operation))
         }
     }
 

@@ -1,4 +1,4 @@
-// Routes into a guest, on a real /dev/kvm: a machine without a processor takes interrupts into its routing all the same.
+// Routes into a guest, on a real /dev/kvm: a machine without a processor takes interrupts all the same.
 #include "check.h"
 
 #include <fcntl.h>
@@ -105,7 +105,8 @@ static void pairs(void) {
     uint32_t gsi;
     EQUAL(irqmux_gsi_allocate(mux, &wanted, &gsi), 0);
     irqmux_pair_config pair_config = {
-        .size = sizeof pair_config, .address = 0xd0001000, .width = 4, .gsi = gsi, .tag = 7, .flags = IRQMUX_PAIR_MEASURED};
+        .size = sizeof pair_config, .address = 0xd0001000, .width = 4, .gsi = gsi, .tag = 7,
+        .flags = IRQMUX_PAIR_MEASURED};
     irqmux_pair pair, other;
     EQUAL(irqmux_pair_add(mux, &pair_config, &pair), 0);
     FAILS(irqmux_pair_add(mux, &pair_config, &other), EEXIST);

@@ -8,6 +8,7 @@ static void version(void) {
     EQUAL(irqmux_abi_version(), IRQMUX_ABI_VERSION);
     CHECK(strlen(irqmux_version()) >= 5);
     CHECK(irqmux_features() & IRQMUX_FEATURE_GUEST);
+    CHECK(irqmux_features() & IRQMUX_FEATURE_VFIO);
 }
 
 static void *other_thread(void *context) {

@@ -186,6 +186,28 @@ static void devices(void) {
     for (int at = 0; at < 16; at++) EQUAL(boards[at].released, 1);
 }
 
+static void kernel_devices(void) {
+    struct rig rig;
+    make(&rig, 0, 1);
+    irqmux_device device;
+    FAILS(irqmux_device_adopt(rig.mux, -1, 0, &device), EBADF);
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    FAILS(irqmux_device_adopt(rig.mux, fd, 0, &device), ENOTTY);
+    FAILS(irqmux_device_adopt(rig.mux, fd, 2, &device), EINVAL);
+    FAILS(irqmux_device_adopt(rig.mux, fd, 0, NULL), EINVAL);
+    // What was refused is still the caller's.
+    FAILS(irqmux_device_adopt(rig.mux, fd, IRQMUX_ADOPT_TAKE, &device), ENOTTY);
+    EQUAL(close(fd), 0);
+    FAILS(irqmux_device_open(rig.mux, "no address", &device), EINVAL);
+    FAILS(irqmux_device_open(rig.mux, NULL, &device), EINVAL);
+    CHECK(irqmux_device_open(rig.mux, "ffff:ff:1f.7", &device) < 0);
+    CHECK(irqmux_device_open(rig.mux, "mdev:83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", &device) < 0);
+    irqmux_error error = {.size = sizeof error};
+    EQUAL(irqmux_error_read(&error), 0);
+    CHECK(error.number < 0 && strlen(error.remedy) > 10);
+    end(&rig);
+}
+
 // ---- INTx
 
 static void quiet_the_line(struct tally *tally) {
@@ -388,6 +410,7 @@ const struct test vector_tests[] = {
     {"a parked vector keeps, a fan-out signals every target once", parking_and_fan_out},
     {"connecting is all or nothing, with one request for the range", connecting},
     {"devices come and go, and are told once when they were let go", devices},
+    {"a kernel's device that is none, or is not there, is refused with a remedy", kernel_devices},
     {"an INTx is acknowledged when the handler returns", line},
     {"an INTx is acknowledged by its owner, and a line that still asserts fires again", explicit_line},
     {"a served line drives its pin, up and down", served_line},

@@ -45,6 +45,7 @@ typedef struct irqmux_timer { uint64_t bits; } irqmux_timer;
 enum {
     IRQMUX_FEATURE_RUNTIME = 1,   // built with the Swift runtime (libirqmux.so)
     IRQMUX_FEATURE_GUEST = 2,     // routes into KVM guests
+    IRQMUX_FEATURE_VFIO = 4,      // irqmux_device_adopt, irqmux_device_open
 };
 
 // IRQMUX_ABI_VERSION of the library that is linked. Thread: any. Blocks: no. Errors: none.
@@ -152,8 +153,8 @@ typedef struct irqmux_budget {
     uint32_t open;          // out: descriptors that this process has open
 } irqmux_budget;
 
-// How many descriptors a mux of this configuration will need, and how many this process may still open. Opens nothing
-// but, for a moment, /proc/self/fd. Thread: any. Blocks: no.
+// How many descriptors a mux of this configuration will need, and how many this process may still open. Opens, and
+// closes at once, /proc/self/fd and a ring to see whether there is io_uring: epoll needs more. Thread: any. Blocks: no.
 // Errors: -EINVAL, -E2BIG; -EMFILE when it will not fit (the figures are told all the same); -ENOENT, -EACCES without
 // /proc.
 int32_t irqmux_budget_read(const irqmux_mux_config *config, irqmux_budget *budget);
@@ -294,6 +295,19 @@ typedef struct irqmux_device_ops {
 // Attaches a device that the VMM emulates. The table is copied; nothing is called before irqmux_vectors_connect.
 // Thread: mux. Blocks: mux. Errors: -EINVAL, -E2BIG, -EBADF, -EPERM, -ENOSPC (more than `devices`).
 int32_t irqmux_device_attach(irqmux_mux mux, const irqmux_device_ops *ops, void *context, irqmux_device *device);
+
+enum { IRQMUX_ADOPT_TAKE = 1 };
+
+// Attaches a VFIO device that the VMM has opened, by its descriptor, which stays the VMM's; with IRQMUX_ADOPT_TAKE it
+// is closed when the device is detached. From now on the mux alone assigns its interrupts. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOTTY (no VFIO device), -ENOSPC.
+int32_t irqmux_device_adopt(irqmux_mux mux, int32_t device_fd, uint32_t flags, irqmux_device *device);
+
+// Opens a device and attaches it: "0000:01:00.0", a PCI function that is bound to vfio-pci, or "mdev:UUID". Container
+// and group, or iommufd, open and close with it. Thread: mux. Blocks: mux, and as long as the kernel takes to reset it.
+// Errors: -EINVAL (no such name), -EBADF, -EPERM (handle; no interrupt remapping), -ENOSPC; what stands in the way:
+// -ENODEV, -ENOENT, -EBUSY, -EACCES, with a remedy each.
+int32_t irqmux_device_open(irqmux_mux mux, const char *name, irqmux_device *device);
 
 typedef struct irqmux_ledger {
     uint32_t size;

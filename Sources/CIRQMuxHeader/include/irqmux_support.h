@@ -21,8 +21,8 @@ struct irqmux_last_error irqmux_failed(void);
 
 // ---- Structs of other versions
 
-// Copies a caller's struct, whose first word is its size, into one of `known` bytes that is zeroed first. `least` is the
-// size of its first version. -EINVAL when it is shorter, -E2BIG when what it has beyond `known` is not all zero.
+// Copies a caller's struct, whose first word is its size, into one of `known` bytes that is zeroed first. `least` is
+// the shortest that is taken. -EINVAL when it is shorter, -E2BIG when what it has beyond `known` is not all zero.
 int irqmux_take_struct(void *to, size_t known, size_t least, const void *from);
 // Gives a struct back: as much as the caller has room for, and zeros beyond what is known; its size word stays.
 int irqmux_give_struct(void *to, size_t known, size_t least, const void *from);
