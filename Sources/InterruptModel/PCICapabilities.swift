@@ -1,8 +1,8 @@
 /// What a PCI function's configuration space says that concerns interrupts: MSI, MSI-X, PCI Express, error reporting
 /// and virtual functions, found by walking both chains of capabilities.
 ///
-/// Nothing that a device says is believed unseen: a pointer outside, a loop, or a structure that runs over the end stops
-/// the walk and is told as a fault, and what was found before it stays. A walk reads at most 48 standard and 960
+/// Nothing that a device says is believed unseen: a pointer outside, a loop, or a structure that runs over the end
+/// stops the walk and is told as a fault, and what was found before it stays. A walk reads at most 48 standard and 960
 /// extended headers. Pure: the caller supplies the bytes.
 ///
 /// Source: PCI Local Bus 3.0, 6.1, 6.7, 6.8; PCI Express Base 3.1, 7.8 to 7.10, 9.3; `<linux/pci_regs.h>`.
@@ -13,7 +13,7 @@ public struct PCICapabilities: Equatable, Sendable {
     public private(set) var device: UInt16 = 0xFFFF
     /// The header's layout: 0 for a device, 1 for a bridge, 2 for a CardBus bridge.
     public private(set) var headerType: UInt8 = 0
-    /// The interrupt pin: 0 for none, 1 to 4 for INTA# to INTD#; a number beyond those is told as a fault and is 0 here.
+    /// The interrupt pin: 0 for none, 1 to 4 for INTA# to INTD#; a number beyond those is a fault, and 0 here.
     public private(set) var interruptPin: UInt8 = 0
     /// Message-signalled interrupts.
     public private(set) var msi: MSICapability?

@@ -1,7 +1,7 @@
 /// The walk along the two chains of capabilities of configuration space, bounded whatever the device says.
 ///
-/// The caller's `visit` gets every capability with its offset, in the chain's order, and may tell a fault of it, which is
-/// kept when it is the first and does not end the walk.
+/// The caller's `visit` gets every capability with its offset, in the chain's order, and may tell a fault of it, which
+/// is kept when it is the first and does not end the walk.
 public enum PCIChain {
     /// Where the header ends and capabilities may begin.
     public static let headerEnd = 0x40
