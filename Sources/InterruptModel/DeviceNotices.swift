@@ -56,10 +56,9 @@ public struct DeviceNotices: Equatable, Sendable {
         case expired
     }
 
-    /// An error may wait a second for its owner, and then the vectors are masked; a request five, and then the device is
-    /// detached.
+    /// An error may wait a second for its owner, and then the vectors are masked.
     public static let usualError = Rule(time: 1_000_000_000, action: .mask)
-    /// See ``usualError``.
+    /// A request may wait five seconds, and then the device is detached.
     public static let usualRelease = Rule(time: 5_000_000_000, action: .detach)
 
     private let rules: InlinePair<Rule>
@@ -93,8 +92,8 @@ public struct DeviceNotices: Equatable, Sendable {
 
     /// The vector was signalled, `count` times or more often.
     ///
-    /// - Returns: The event, when this begins one. An error after an answer is a new event; a request after an answer is
-    ///   the same one again, which the host repeats until it has the device.
+    /// - Returns: The event, when this begins one. An error after an answer is a new event; a request after an answer
+    ///   is the same one again, which the host repeats until it has the device.
     public mutating func signal(_ kind: Kind, count: UInt64 = 1, at now: UInt64) -> Event? {
         counts[kind] &+= count
         switch states[kind] {

@@ -66,9 +66,9 @@ public enum OverlayError: Error, Equatable, Sendable {
 /// What a VMM asks for each access of its guest that was trapped: who answers for which bytes.
 ///
 /// Overlays are data: ranges of regions laid over what is mapped, for the MSI-X table, the pending bits, registers to
-/// watch, and quirks of the VMM's own. An access is taken apart into aligned pieces of 1, 2, 4 or 8 bytes, none of which
-/// crosses the border of an overlay or the end of the region, in ascending order; that is what a PCI device sees of an
-/// access whose byte enables are not all set. What lies outside reads ones, and writes to it are ignored.
+/// watch, and quirks of the VMM's own. An access is taken apart into aligned pieces of 1, 2, 4 or 8 bytes, none of
+/// which crosses the border of an overlay or the end of the region, in ascending order; that is what a PCI device sees
+/// of an access whose byte enables are not all set. What lies outside reads ones, and writes to it are ignored.
 ///
 /// A pure value; one owner at a time. Accesses allocate nothing and cost a look at each overlay.
 public struct RegionTraps: Equatable, Sendable {

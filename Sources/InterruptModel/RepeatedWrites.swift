@@ -12,11 +12,11 @@ public struct DoorbellRegister: Equatable, Hashable, Sendable, BitwiseCopyable {
     }
 }
 
-/// Finds registers that a guest keeps writing the same way, so that KVM and VFIO can carry the write from the one to the
-/// other without this process (KVM_IOEVENTFD with a data match, `VFIO_DEVICE_IOEVENTFD`).
+/// Finds registers that a guest keeps writing the same way, so that KVM and VFIO can carry the write from the one to
+/// the other without this process (KVM_IOEVENTFD with a data match, `VFIO_DEVICE_IOEVENTFD`).
 ///
-/// A register counts while its writes are equal; another value begins anew. Fixed memory: so many registers are looked
-/// at, and the one that was least repeated gives way. A register that was refused is never told again.
+/// A register counts while its writes are equal; another value begins anew. Fixed memory: so many registers are
+/// looked at, and the one that was least repeated gives way. A register that was refused is never told again.
 ///
 /// Source: QEMU's quirks install one after 10 equal writes; `VFIO_DEVICE_IOEVENTFD` takes 1000 a device.
 public struct RepeatedWrites: Equatable, Sendable {
