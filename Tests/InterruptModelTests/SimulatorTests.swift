@@ -6,7 +6,7 @@ struct SimulatorTests {
     @Test("finds nothing wrong, for a few seeds of which one is new", arguments: seeds)
     func sound(seed: UInt64) {
         for number in 0..<4 {
-            let history = History(seed: seed &+ number)
+            let history = History(seed: seed &+ UInt64(number))
             #expect(Simulation.run(history) == nil, "\(Simulation.report(history))")
         }
     }

@@ -127,8 +127,7 @@ extension Host {
         isWiped = true
         guard mutation != .noRepairAfterBackdoorReset else { return }
         for index in vectors.indices where vectors[index].trigger != .none {
-            vectors[index].trigger = .none
-            arrange(index)
+            rewrite(index)
         }
         isWiped = false
     }

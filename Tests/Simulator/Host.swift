@@ -36,6 +36,9 @@ struct Host: MessageSink {
 
     let mutation: Mutation?
     var device: DeviceInterrupts
+    /// What the host knows of the device's assignments, and what its requests can carry.
+    var assignments = IRQAssignments()
+    let rules: IRQPlanRules
     var vectors: [HostVector]
     var receipts: [Receipt] = []
     var descriptors = UInt32.max
@@ -51,6 +54,9 @@ struct Host: MessageSink {
         profile.hostVectors = shape.hostVectors
         profile.platformGrowsMSIX = shape.grows
         device = DeviceInterrupts(profile)
+        var rules = IRQPlanRules()
+        rules.growsMSIX = profile.growsMSIX(device.dialect)
+        self.rules = rules
         vectors = [HostVector](repeating: HostVector(), count: Int(shape.vectors))
         receipts.reserveCapacity(64)
     }
@@ -59,7 +65,7 @@ struct Host: MessageSink {
 
     mutating func perform(_ operation: MessageOperation) -> Bool {
         switch operation {
-        case .enable: return set(0, [-1]) || mutation == .ignoresRefusals
+        case .enable: return set(0, -1) || mutation == .ignoresRefusals
         case .disable:
             disable()
             return true
@@ -125,11 +131,13 @@ struct Host: MessageSink {
     }
 
     mutating func disable() {
-        let request =
-            mutation == .firesInsteadOfDisabling
-            ? IRQRequest(.msix, .trigger, .none(count: UInt32(vectors.count)))
-            : IRQRequest(.msix, .trigger, .none(count: 0))
-        take(device.apply(request) { _ in .notOpen })
+        if mutation == .firesInsteadOfDisabling {
+            take(device.apply(IRQRequest(.msix, .trigger, .none(count: UInt32(vectors.count)))) { _ in .notOpen })
+        } else {
+            var wanted = assignments
+            wanted.disable()
+            _ = change(to: wanted)
+        }
         for index in vectors.indices {
             if mutation != .survivesReset {
                 vectors[index].ledger.drops[.disabled] += vectors[index].waiting
@@ -160,60 +168,94 @@ struct Host: MessageSink {
 
     private func isDead(_ closed: Bool) -> Bool { closed && mutation != .ignoresRefusals }
 
-    /// Makes a vector signal what it should. False when nothing could be assigned: the device keeps it then.
+    /// Makes a vector signal what it should. False when that could not be assigned: then it signals nothing, and the
+    /// device keeps what it raises.
     @discardableResult
     mutating func arrange(_ vector: Int) -> Bool {
         let trigger = wanted(vector)
         guard trigger != vectors[vector].trigger else { return true }
-        let number = trigger == .none ? -1 : Int32(100 + 2 * vector + (trigger == .bypass ? 1 : 0))
-        let isDone =
-            device.isAllocated(Vector(.msix, UInt32(vector))) || device.profile.growsMSIX(device.dialect)
-            ? set(UInt32(vector), [number])
-            : restart(adding: vector, number)
-        vectors[vector].trigger = isDone ? trigger : .none
-        return isDone
+        guard !set(UInt32(vector), number(vector, trigger)) else {
+            vectors[vector].trigger = trigger
+            return true
+        }
+        // What was there before was put back where that could be done, and it is not what should be.
+        if vectors[vector].trigger != .none { _ = set(UInt32(vector), -1) }
+        vectors[vector].trigger = .none
+        return false
     }
 
-    /// The index cannot grow: it is switched off and on with one vector more, and what pends in the device is kept.
-    private mutating func restart(adding vector: Int, _ number: Int32) -> Bool {
+    func number(_ vector: Int, _ trigger: Trigger) -> Int32 {
+        trigger == .none ? -1 : Int32(100 + 2 * vector + (trigger == .bypass ? 1 : 0))
+    }
+
+    /// One vector's eventfd, by the product's transactions: an index that cannot grow is switched off and on with one
+    /// vector more, and a refusal puts everything back.
+    private mutating func set(_ vector: UInt32, _ number: Int32) -> Bool {
+        var wanted = assignments
+        wanted.assign(.msix, start: vector, [number])
+        if !rules.growsMSIX, IRQPlan(from: assignments, to: wanted, rules).restarts { keepPending() }
+        return change(to: wanted)
+    }
+
+    /// What pends in the device would be lost when the index is switched off: it is read and kept.
+    private mutating func keepPending() {
         restarts += 1
-        let former = device.allocatedVectors
         for index in vectors.indices where vectors[index].inDevice > 0 && mutation != .growthLosesPending {
             // That of a vector not in use waits until it is; nobody may be told of it before.
             vectors[index].waiting += vectors[index].inDevice
             vectors[index].isNotified = vectors[index].isInUse
             vectors[index].inDevice = 0
         }
-        take(device.apply(IRQRequest(.msix, .trigger, .none(count: 0))) { _ in .notOpen })
-        var numbers = vectors.indices.map { index in
-            switch vectors[index].trigger {
-            case .none: Int32(-1)
-            case .user: Int32(100 + 2 * index)
-            case .bypass: Int32(101 + 2 * index)
-            }
-        }
-        numbers[vector] = number
-        let isDone = set(0, Array(numbers[0...vector]))
-        // What it had before it gets back; a number that is bad by now costs its vector the eventfd.
-        if !isDone {
-            _ = set(0, [Int32](repeating: -1, count: Int(former)))
-            for index in 0..<Int(former) where vectors[index].trigger != .none {
-                if !set(UInt32(index), [numbers[index]]) { vectors[index].trigger = .none }
-            }
-        }
+    }
+
+    private mutating func change(to wanted: IRQAssignments) -> Bool {
+        var state = assignments
+        var isDone = true
+        do throws(IRQChangeError) {
+            try state.change(to: wanted, rules: rules) { (request) throws(DeviceError) in try carryOut(request) }
+        } catch { isDone = false }
+        let (former, wasEnabled) = (assignments.allocated, assignments.active != nil)
+        assignments = state
+        if !isDone, wasEnabled, wanted.active != nil, assignments.active == nil { salvage(former) }
         return isDone
     }
 
-    private mutating func set(_ start: UInt32, _ numbers: [Int32]) -> Bool {
-        let closed = { [vectors] (number: Int32) -> Bool in
-            let vector = vectors[Int(number - 100) / 2]
-            return number & 1 == 0 ? vector.isUserClosed : vector.isBypassClosed
+    /// The index was switched off to grow, and one of the eventfds it had is bad by now, so that neither the new state
+    /// nor the old one can be had as a whole: each vector gets back what it can.
+    private mutating func salvage(_ former: UInt32) {
+        var wanted = assignments
+        wanted.assign(.msix, [Int32](repeating: -1, count: Int(former)))
+        _ = change(to: wanted)
+        for index in vectors.indices where vectors[index].trigger != .none {
+            if !set(UInt32(index), number(index, vectors[index].trigger)) { vectors[index].trigger = .none }
         }
-        let outcome = device.apply(IRQRequest(.msix, .trigger, start: start, .eventfd(numbers))) { number in
-            closed(number) ? .notOpen : .eventFD(identity: UInt64(number))
+    }
+
+    private mutating func carryOut(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
+        let outcome = device.apply(request) { [vectors] number in
+            let vector = vectors[Int(number - 100) / 2]
+            let isClosed = number & 1 == 0 ? vector.isUserClosed : vector.isBypassClosed
+            return isClosed ? .notOpen : .eventFD(identity: UInt64(number))
         }
         take(outcome)
-        return outcome.verdict == .done
+        switch outcome.verdict {
+        case .done: return 0
+        case .available(let count): return count
+        case .refused(let errno): throw DeviceError("SET_IRQS", errno: errno)
+        }
+    }
+
+    /// Assigns what is assigned once more, which writes the device's own table anew.
+    mutating func rewrite(_ vector: Int) {
+        let request = IRQRequest(
+            .msix, .trigger, start: UInt32(vector), .eventfd([number(vector, vectors[vector].trigger)]))
+        do throws(DeviceError) { _ = try carryOut(request) } catch {
+            // It is closed by now, and the vector has none: the next change begins from there.
+            var wanted = assignments
+            wanted.remove(.msix, UInt32(vector)..<UInt32(vector) + 1)
+            assignments = wanted
+            vectors[vector].trigger = .none
+        }
     }
 
     /// What a request did besides its answer.

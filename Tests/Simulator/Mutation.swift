@@ -30,6 +30,14 @@ public enum Mutation: String, CaseIterable, Sendable {
     case deliversWhileHalted
     /// Pending and new signals are told as two interrupts.
     case deliversTwice
+    /// The end of an interrupt does not unmask the device (cloud-hypervisor 4999, hermit 2611).
+    case forgetsToUnmask
+    /// Only one of the devices on a shared line is unmasked.
+    case unmasksOneOfTheLine
+    /// The device is unmasked before its pin goes low, and a level that comes in between is lost.
+    case unmasksBeforeLowering
+    /// A guest's DisINTx is kept to itself.
+    case ignoresDisINTx
     /// Signals of a function that was reset are handed out afterwards.
     case survivesReset
 }

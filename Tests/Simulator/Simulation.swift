@@ -4,8 +4,15 @@ import InterruptModel
 public enum Simulation {
     /// Carries out a history; `nil` when nothing is wrong.
     public static func run(_ history: History, mutation: Mutation? = nil) -> Failure? {
-        var world = World(history.shape, mutation)
-        do throws(Failure) { try world.run(history.steps) } catch { return error }
+        do throws(Failure) {
+            if history.shape.isLine {
+                var world = LineWorld(history.shape, mutation)
+                try world.run(history.steps)
+            } else {
+                var world = World(history.shape, mutation)
+                try world.run(history.steps)
+            }
+        } catch { return error }
         return nil
     }
 
@@ -52,8 +59,10 @@ public enum Simulation {
         let shape = history.shape
         var lines = [
             "seed \(history.seed): \(failure.map(\.text) ?? "nothing is wrong")",
-            "  \(shape.vectors) vectors, \(shape.hostVectors) at the host, MSI-X "
-                + (shape.grows ? "grows" : "does not grow"),
+            shape.isLine
+                ? "  INTx of \(shape.vectors) functions on one line"
+                : "  \(shape.vectors) vectors, \(shape.hostVectors) at the host, MSI-X "
+                    + (shape.grows ? "grows" : "does not grow"),
         ]
         for (index, step) in shortest.steps.enumerated() { lines.append("  \(index + 1). \(step)") }
         lines.append("  again: make test-sim SEED=\(history.seed)")

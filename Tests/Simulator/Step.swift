@@ -8,6 +8,8 @@ public struct Step: Equatable, Sendable, CustomStringConvertible {
         case raise, storm, functionReset, backdoorReset
         // The host: its loop, its routes, its state.
         case turn, commit, park, unpark, halt, resume, saveRestore
+        // A level-triggered line.
+        case assert, withdraw, disableINTx, guestRuns
         // What goes wrong, and that it goes well again.
         case descriptorsRunOut, eventFDCloses, completionsOverflow, commitsFail, heal
     }
@@ -43,6 +45,10 @@ public struct Step: Equatable, Sendable, CustomStringConvertible {
         case .halt: "\(vector) leaves its loop"
         case .resume: "\(vector) arrives at its loop"
         case .saveRestore: "state is saved and restored into a new machine"
+        case .assert: "function \(vector) asserts"
+        case .withdraw: "function \(vector) lets its line go by itself"
+        case .disableINTx: "guest \(argument & 1 == 0 ? "sets" : "clears") DisINTx of function \(vector)"
+        case .guestRuns: "guest handles \(argument & 3) functions and ends the interrupt"
         case .descriptorsRunOut: "no descriptors but \(argument % 6)"
         case .eventFDCloses: "somebody closes the \(argument & 1 == 0 ? "user" : "bypass") eventfd of \(vector)"
         case .completionsOverflow: "the completion queue overflows"
@@ -65,6 +71,8 @@ public struct History: Sendable {
     public struct Shape: Sendable {
         /// Vectors of the function.
         public var vectors: UInt32
+        /// INTx of so many functions in place of MSI-X of one.
+        public var isLine: Bool
         /// Vectors that the host has left.
         public var hostVectors: UInt32
         /// MSI-X vectors can be added after enabling.
@@ -77,15 +85,17 @@ public struct History: Sendable {
     public init(seed: UInt64, steps count: Int = 200) {
         self.seed = seed
         var dice = SimDice(seed)
-        let vectors = 2 + dice.below(9)
+        let isLine = dice.below(4) == 0
+        let vectors = isLine ? 1 + dice.below(3) : 2 + dice.below(9)
         let scarce = dice.below(6) == 0
         shape = Shape(
-            vectors: vectors, hostVectors: scarce ? 1 + dice.below(vectors) : 2048, grows: dice.below(3) > 0,
+            vectors: vectors, isLine: isLine, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
+            grows: dice.below(3) > 0,
             faults: dice.below(2) == 0)
         steps = []
         steps.reserveCapacity(count)
         // Most of the time a guest has its interrupts on.
-        if dice.below(8) > 0 { steps.append(Step(kind: .control, vector: 0, argument: 2)) }
+        if !isLine, dice.below(8) > 0 { steps.append(Step(kind: .control, vector: 0, argument: 2)) }
         while steps.count < count { steps.append(Self.step(&dice, shape)) }
     }
 
@@ -97,9 +107,15 @@ public struct History: Sendable {
     ]
     private static let table: [Step.Kind] = weights.flatMap { [Step.Kind](repeating: $0.0, count: Int($0.1)) }
 
+    private static let lineTable: [Step.Kind] = [
+        .assert, .assert, .assert, .withdraw, .disableINTx, .guestRuns, .guestRuns, .guestRuns, .turn, .turn, .turn,
+        .turn, .functionReset,
+    ]
+
     private static func step(_ dice: inout SimDice, _ shape: Shape) -> Step {
         while true {
-            let kind = table[Int(dice.below(UInt32(table.count)))]
+            let kinds = shape.isLine ? lineTable : table
+            let kind = kinds[Int(dice.below(UInt32(kinds.count)))]
             let step = Step(
                 kind: kind, vector: dice.below(shape.vectors), argument: UInt32(truncatingIfNeeded: dice.next() >> 32))
             if !shape.faults, kind.rawValue >= Step.Kind.descriptorsRunOut.rawValue { continue }

@@ -79,6 +79,7 @@ struct World {
         case .eventFDCloses: host.close(vector, bypass: step.argument & 1 == 1)
         case .completionsOverflow: host.overflow()
         case .commitsFail: host.commitsFail = true
+        case .assert, .withdraw, .disableINTx, .guestRuns: break
         case .heal:
             host.heal()
             table.retry()
