@@ -3,8 +3,8 @@ internal import EventRing
 public import InterruptModel
 public import KVM
 
-/// Ioeventfds for registers that a guest keeps writing the same way: KVM takes the write and signals an eventfd, and the
-/// device is written by whoever the eventfd belongs to, without an exit and without this process.
+/// Ioeventfds for registers that a guest keeps writing the same way: KVM takes the write and signals an eventfd, and
+/// the device is written by whoever the eventfd belongs to, without an exit and without this process.
 ///
 /// `Carrier` is the device's half, which ends with its life: `VFIODoorbell` of a kernel device
 /// (`VFIO_DEVICE_IOEVENTFD`), or a VMM's own. `RegionTraps` finds the registers:

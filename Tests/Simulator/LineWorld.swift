@@ -1,8 +1,8 @@
 import InterruptModel
 
-/// Functions whose INTx pins share one line of a guest: the registers that the guest sees (`INTxFunctions`), the kernel's
-/// devices (`DeviceInterrupts`), the pin as the mux drives it (`PinLevels`), and a guest that handles one function at a
-/// time or all of them.
+/// Functions whose INTx pins share one line of a guest: the registers that the guest sees (`INTxFunctions`), the
+/// kernel's devices (`DeviceInterrupts`), the pin as the mux drives it (`PinLevels`), and a guest that handles one
+/// function at a time or all of them.
 ///
 /// The reference is what is true of a level: while a function asserts and DisINTx is clear the guest is interrupted,
 /// again and again, until it has quieted the function; and then no more.
