@@ -147,7 +147,33 @@ seccomp() {
     IRQMUX_SECCOMP=$allowed "$out/vmm-in-c-filtered" 20
 }
 
+# An installation, a program built by pkg-config against it, the package, and that uninstall leaves nothing.
+install() {
+    local root=$out/root program=$out/installed package
+    rm -rf "$root"
+    DESTDIR=$PWD/$root Scripts/install.sh /opt/irqmux
+    local -x PKG_CONFIG_PATH=$root/opt/irqmux/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$PWD/$root
+    [[ $(pkg-config --modversion irqmux) == "$(c_version)" ]] || die 1 "irqmux.pc tells another version"
+    # shellcheck disable=SC2046
+    clang -std=c11 -D_GNU_SOURCE -Os Examples/epoll-embed/main.c $(pkg-config --cflags --libs irqmux) -o "$program"
+    LD_LIBRARY_PATH=$root/opt/irqmux/lib "$program"
+    [[ -s $root/opt/irqmux/share/man/man3/irqmux.3 && -s $root/opt/irqmux/bin/irqmux ]] || die 1 "a file is missing"
+    DESTDIR=$PWD/$root Scripts/install.sh --uninstall /opt/irqmux
+    [[ -z $(find "$root" -type f -o -type l) ]] || die 1 "left over: $(find "$root" -type f -o -type l)"
+    command -v dpkg-deb >/dev/null || skip "dpkg: dpkg-deb is not installed, so no package was made"
+    package=$(Scripts/deb.sh)
+    dpkg-deb --extract "$package" "$root"
+    dpkg-deb --info "$package" | grep -E '^ (Package|Version|Depends):'
+    local wanted
+    for wanted in usr/bin/irqmux usr/include/irqmux.h usr/share/man/man3/irqmux.3.gz; do
+        [[ -s $root/$wanted ]] || die 1 "the package lacks $wanted"
+    done
+    [[ $(find "$root/usr/lib" -name 'libirqmux.*' | wc -l) == 3 ]] || die 1 "the package lacks a library"
+    "$root/usr/bin/irqmux" --version
+    rm -rf "$root"
+}
+
 case ${1:-} in
-header | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
-*) die 64 "usage: Scripts/c-tests.sh header | static | shared | valgrind | sanitizers | examples | rust | seccomp" ;;
+install | header | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
+*) die 64 "usage: Scripts/c-tests.sh header|static|shared|valgrind|sanitizers|examples|rust|seccomp|install" ;;
 esac

@@ -47,7 +47,7 @@ extension Mux {
     /// The stages of a vector; `nil` when it is not measured.
     package func stages(of id: VectorID) -> StageHistograms? {
         guard isConnected(id) else { return nil }
-        for entry in measured where entry.slot == id.slot { return entry.histograms }
+        for entry in measured where entry.slot == id.slot { return entry.vector.histograms }
         return nil
     }
 
