@@ -21,7 +21,20 @@ final class AttachedGuest {
     /// The errno that told that the machine was closed; 0 as long as none did.
     private(set) var lost: Int32 = 0
 
+    /// Served vectors that wait for their routes to be committed, one bit a place; how many; and how many are bypassed.
+    var unsettled: [UInt64]
+    var unsettledCount = 0
+    var settledCount = 0
+    /// Runs while some wait; and how many waited when it was started.
+    var settleTimer: TimerID?
+    var settleMark = 0
+
     static let nobody = UInt32.max
+
+    /// A binding, what refers to it, and the owner of a GSI.
+    static var bytesPerVector: Int {
+        GuestBinding.bytes + MemoryLayout<GuestBinding?>.stride + MemoryLayout<UInt32>.stride
+    }
     static let pairBit: UInt32 = 1 << 31
 
     init(_ machine: consuming VirtualMachine, live: GSIRoutes?, vectors: Int, pairs: Int) {
@@ -36,6 +49,7 @@ final class AttachedGuest {
         self.allocator = allocator
         owners = [UInt32](repeating: Self.nobody, count: Int(limit))
         bindings = [GuestBinding?](repeating: nil, count: vectors)
+        unsettled = [UInt64](repeating: 0, count: (vectors + 63) / 64)
         self.pairs = [PairRecord?](repeating: nil, count: pairs)
     }
 
@@ -66,6 +80,16 @@ final class AttachedGuest {
         if owners[Int(binding.gsi)] == slot { owners[Int(binding.gsi)] = Self.nobody }
         if bindings[Int(slot)] === binding { bindings[Int(slot)] = nil }
         binding.unbind()
+    }
+
+    /// A served vector has this GSI, bound or not.
+    func claim(_ gsi: GSI, _ slot: UInt32) { owners[Int(gsi)] = slot }
+
+    /// Gives a served vector's GSI back, and its route with the next commit. Its irqfd is gone.
+    func release(_ gsi: GSI) {
+        owners[Int(gsi)] = Self.nobody
+        routing.remove(gsi)
+        try? allocator.free(gsi)
     }
 
     func install(_ pair: PairRecord, _ place: UInt32) {
@@ -135,13 +159,21 @@ final class AttachedGuest {
     }
 
     /// An irqfd on an eventfd of its own.
-    func makeBinding(_ gsi: GSI, _ vector: Vector, user: Int32) throws(MuxError) -> GuestBinding {
+    func makeBinding(_ gsi: GSI) throws(MuxError) -> GuestBinding {
         let eventfd: EventFD
         do throws(RingError) { eventfd = try EventFD() } catch { throw MuxError(error) }
         let number = eventfd.number
         do throws(KVMError) {
             let irqfd = try machine.assignIRQFD(number, gsi: gsi)
-            return GuestBinding(vector, gsi, user: user, eventfd, irqfd)
+            return GuestBinding(gsi, eventfd, irqfd)
+        } catch { throw take(error) }
+    }
+
+    /// An irqfd on an eventfd that the device signals already, which the binding owns from now on.
+    func bind(_ eventfd: Int32, _ gsi: GSI) throws(MuxError) -> GuestBinding {
+        do throws(KVMError) {
+            let irqfd = try machine.assignIRQFD(eventfd, gsi: gsi)
+            return GuestBinding(gsi, EventFD(owning: eventfd), irqfd)
         } catch { throw take(error) }
     }
 }
@@ -152,19 +184,21 @@ final class GuestBinding {
     /// Deassigned before the eventfd is closed.
     private var irqfd: IRQFD?
     let eventfd: EventFD
-    /// Made once, so that switching allocates nothing: the vector signals the bypass eventfd, the user eventfd.
-    let bypassRequest: IRQRequest
-    let userRequest: IRQRequest
 
-    init(_ vector: Vector, _ gsi: GSI, user: Int32, _ eventfd: consuming EventFD, _ irqfd: consuming IRQFD) {
+    init(_ gsi: GSI, _ eventfd: consuming EventFD, _ irqfd: consuming IRQFD) {
         self.gsi = gsi
         self.irqfd = consume irqfd
-        bypassRequest = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([eventfd.number]))
-        userRequest = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([user]))
         self.eventfd = eventfd
     }
 
     deinit { unbind() }
 
     func unbind() { irqfd = nil }
+
+    /// What an instance takes: its fields behind an object's header of 16 bytes, in malloc's steps of 16 with a header
+    /// of 8.
+    static var bytes: Int {
+        let fields = MemoryLayout<GSI>.stride + MemoryLayout<IRQFD?>.stride + MemoryLayout<EventFD>.stride
+        return (16 + fields + 8 + 15) & ~15
+    }
 }

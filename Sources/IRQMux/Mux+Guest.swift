@@ -145,7 +145,9 @@ extension Mux {
     public mutating func commitRoutes() throws(MuxError) -> Bool {
         let guest = try attachedGuest()
         try guest.checkKeepsTable()
-        return try guest.commit()
+        let isAsked = try guest.commit()
+        settle()
+        return isAsked
     }
 
     /// How often the mux has committed routes to the guest.

@@ -24,7 +24,7 @@ extension Mux {
         let guest = try attachedGuest()
         try guest.prepare(gsi, for: slot)
         // A new eventfd for a new GSI, so that the device goes from one irqfd to the other in one step.
-        let new = try guest.makeBinding(gsi, entries[slot].vector, user: entries[slot].eventfd)
+        let new = try guest.makeBinding(gsi)
         do throws(MuxError) { try point(slot, to: isBypassed ? new : nil) } catch {
             new.unbind()
             throw error
@@ -50,14 +50,12 @@ extension Mux {
         }
         let before = device.raisedCount(entries[slot].vector) ?? 0
         let installed = guest?.binding(slot)
-        guard let request = target?.bypassRequest ?? installed?.userRequest else { return }
-        do throws(DeviceError) { _ = try device.set(request) } catch {
+        let vector = entries[slot].vector
+        do throws(DeviceError) { try device.point(vector, at: target?.eventfd.number ?? entries[slot].eventfd) } catch {
             // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is
             // told of by the first error.
-            let isLive = entries[slot].bypassed.isLive
-            if let former = isLive ? installed?.bypassRequest : (target ?? installed)?.userRequest {
-                _ = try? device.set(former)
-            }
+            let former = entries[slot].bypassed.isLive ? installed?.eventfd.number : entries[slot].eventfd
+            if let former { try? device.point(vector, at: former) }
             throw MuxError(error)
         }
         let after = device.raisedCount(entries[slot].vector) ?? 0
@@ -84,6 +82,7 @@ extension Mux {
     /// One notification, or several that were held, into the guest. The irqfd takes it before the write returns.
     @inline(__always)
     mutating func forward(_ slot: UInt32) {
+        if entries[slot].isServed { return forwardServed(slot) }
         guard entries[slot].stages.isOn else {
             _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
             return
@@ -93,6 +92,7 @@ extension Mux {
 
     /// What was held while the gate was shut goes into the guest at once, as one.
     mutating func forwardHeld(_ slot: UInt32) {
+        if entries[slot].isServed { return pass(slot) }
         entries[slot].delivered &+= 1
         _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
     }

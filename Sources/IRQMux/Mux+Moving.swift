@@ -57,7 +57,8 @@ extension Mux {
             throw MuxError("moving a vector", errno: ENOENT, remedy: "nothing listens to the vector")
         }
         // Its irqfd and what it measures belong to this mux's guest, and would have to go with it.
-        guard entries[slot].bypass < 0, !entries[slot].stages.isOn, entries[slot].way == nil else {
+        guard entries[slot].bypass < 0, !entries[slot].stages.isOn, entries[slot].way == nil, !entries[slot].isServed
+        else {
             throw MuxError(
                 "moving a vector", errno: EBUSY,
                 remedy: "a vector that has had a route into a guest, or is served to one, stays: disconnect it first")
