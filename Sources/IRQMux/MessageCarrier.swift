@@ -87,8 +87,8 @@ struct MessageCarrier: ~Copyable {
     mutating func kick(_ message: InterruptMessage, on mux: borrowing Mux) throws(MuxError) {
         let guest = try mux.attachedGuest()
         do throws(KVMError) {
-            try guest.machine.signalMSI(address: message.address, data: message.data, deviceID: requester)
-        } catch { throw guest.take(error) }
+            try guest.table.machine.signalMSI(address: message.address, data: message.data, deviceID: requester)
+        } catch { throw guest.table.take(error) }
         report.kicks &+= 1
     }
 

@@ -53,7 +53,7 @@ extension Mux {
     /// The message of a served vector that has one.
     func message(_ slot: UInt32) -> InterruptMessage? {
         guard let guest, entries[slot].gsi != .max,
-            case .message(let address, let data, _)? = guest.routing.wanted[entries[slot].gsi]
+            case .message(let address, let data, _)? = guest.table.wantedRoute(entries[slot].gsi)
         else { return nil }
         return InterruptMessage(address: address, data: data)
     }

@@ -50,15 +50,17 @@ extension Mux {
     /// One interrupt into the guest, on the way that is open.
     mutating func pass(_ slot: UInt32) {
         entries[slot].delivered &+= 1
+        entries[slot].forwarded &+= 1
         guard entries[slot].route == .injected else {
             _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
             return
         }
-        guard let guest, case .message(let address, let data, let requester)? = guest.routing.wanted[entries[slot].gsi]
+        guard let guest,
+            case .message(let address, let data, let requester)? = guest.table.wantedRoute(entries[slot].gsi)
         else { return }
         do throws(KVMError) {
-            try guest.machine.signalMSI(address: address, data: data, deviceID: requester)
-        } catch { _ = guest.take(error) }
+            try guest.table.machine.signalMSI(address: address, data: data, deviceID: requester)
+        } catch { _ = guest.table.take(error) }
     }
 
     /// Whether a masked served vector has something to deliver: its pending bit.
@@ -128,7 +130,7 @@ extension Mux {
     mutating func use(_ slot: UInt32, _ message: InterruptMessage, requester: UInt32?) throws(MuxError) {
         if entries[slot].gsi == .max {
             let gsi = try allocateGSI(message: message.address, data: message.data, deviceID: requester)
-            guest?.claim(gsi, slot)
+            if let guest { guest.table.handOver(gsi, to: guest.owner(slot)) }
             entries[slot].gsi = gsi
         } else {
             try setGSI(entries[slot].gsi, to: route(message, requester))
@@ -155,7 +157,6 @@ extension Mux {
     /// A vector in use gets another message: until that is committed, the loop injects it.
     mutating func redirect(_ slot: UInt32, _ message: InterruptMessage, requester: UInt32?) throws(MuxError) {
         let guest = try attachedGuest()
-        try guest.checkKeepsTable()
         if entries[slot].route == .guest {
             if entries[slot].gate.isOpen { try point(slot, atBypass: false) }
             entries[slot].route = .injected
@@ -174,7 +175,7 @@ extension Mux {
         guard entries[slot].isServed, let guest else { return }
         forgetUnsettled(slot)
         if entries[slot].route == .guest { guest.settledCount -= 1 }
-        if entries[slot].gsi != .max { guest.release(entries[slot].gsi) }
+        if entries[slot].gsi != .max { guest.table.giveBack(entries[slot].gsi, of: guest.owner(slot)) }
     }
 
     /// Served vectors follow the guest's registers and nobody else.

@@ -54,7 +54,7 @@ extension Mux {
             try? loop.removeTimer(timer)
             guest.settleTimer = nil
         }
-        guard (try? guest.commit()) != nil else { return }
+        guard (try? guest.table.commit()) != nil else { return }
         for word in 0..<guest.unsettled.count {
             var bits = guest.unsettled[word]
             while bits != 0 {
@@ -80,14 +80,17 @@ extension Mux {
         if fresh(slot) > 0 { pass(slot) }
         let binding: GuestBinding
         do throws(MuxError) {
-            binding = try guest.bind(entries[slot].eventfd, entries[slot].gsi)
+            binding = try guest.bind(entries[slot].eventfd, entries[slot].gsi, slot)
         } catch {
             try? loop.remove(source)
             _ = irqmux_close(spare)
             throw error
         }
         // What came between the last look and the binding was injected by KVM, once, and left in the counter.
-        if fresh(slot) > 0 { entries[slot].delivered &+= 1 }
+        if fresh(slot) > 0 {
+            entries[slot].delivered &+= 1
+            entries[slot].forwarded &+= 1
+        }
         if let former = entries[slot].source {
             if let counts = try? loop.counts(of: former) {
                 entries[slot].taken &+= counts.taken
