@@ -21,11 +21,16 @@ struct MuxMeasurement {
     func run(_ measured: Case, _ kind: EngineKind) throws -> Sample {
         do {
             switch measured.method {
-            case .maskGuest where kind.name == Self.irqfdCycle.name: return try cycleIRQFD(measured.repetitions)
+            case .maskGuest where kind.name == Self.irqfdCycle.name, .maskTable where kind.name == Self.irqfdCycle.name:
+                return try cycleIRQFD(measured.repetitions)
             case .maskGuest: return try mask(measured.repetitions)
             case .routeSwitch(let there, let back): return try change(to: there, from: back, measured.repetitions)
             case .starvation(let waiting, let storm): return try starve(waiting, storm, measured.repetitions)
             case .routing(let vectors): return try bringUp(vectors)
+            case .maskTable: return try TableMeasurement(measurement).mask(measured.repetitions)
+            case .tableAccess: return TableMeasurement(measurement).access(measured.repetitions)
+            case .enableTable(let vectors, let count):
+                return try TableMeasurement(measurement).enable(vectors, counting: count)
             case .drain, .wake, .guestLoop, .arm: preconditionFailure("a loop's case; see Case.Method.isOfMux")
             }
         } catch let error as MicroGuestError {
