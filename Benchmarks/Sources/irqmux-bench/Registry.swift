@@ -1,7 +1,6 @@
 /// The engines of this build, ours first.
 enum Registry {
-    static let kinds: [EngineKind] =
-        [EventLoopEngine.kind] + CEngine.kinds + [DispatchEngine.kind, MuxMeasurement.irqfdCycle]
+    static let kinds: [EngineKind] = [EventLoopEngine.kind] + CEngine.kinds + [DispatchEngine.kind]
 
     static var names: [String] { kinds.map(\.name) }
 
