@@ -40,6 +40,7 @@ extension Mux {
     }
 
     /// Holds what is new; false when nothing is.
+    @inline(never)
     mutating func holdServed(_ slot: UInt32) -> Bool {
         let count = fresh(slot)
         guard count > 0 else { return false }

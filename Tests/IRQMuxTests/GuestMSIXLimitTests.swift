@@ -243,6 +243,7 @@ struct GuestMSIXLimitTests {
     @Test("no more than 256 bytes a vector beside its histogram")
     func memory() {
         #expect(GuestMSIX.bytesPerVector <= 256, "\(GuestMSIX.bytesPerVector)")
+        #expect(GuestMSIX.bytesPerBoundVector <= 416, "\(GuestMSIX.bytesPerBoundVector), with loop and irqfd")
     }
 }
 
