@@ -80,7 +80,7 @@ final class Bus: Sendable {
 
     /// The guest chooses MSI-X or INTx; a PCI device uses one of them at a time. Routes are told in one call, with the
     /// vectors: from the first signal on, everything goes into the guest. The message goes past this process, as the
-    /// device's eventfd is the irqfd; the line goes through the mux, which masks it until the guest's EOI.
+    /// device's eventfd is the irqfd; the line is served in the way that this machine is best at.
     private func use(_ type: UInt64) throws {
         let (attached, wires) = (attached, wires)
         try mux.perform { (mux) throws(MuxError) in
@@ -90,8 +90,10 @@ final class Bus: Sendable {
                 let gsi = wires.messageGSI.load(ordering: .acquiring)
                 try mux.connect(attached, .msix, 0..<1, route: .guest(gsi))
             } else {
-                let line = try mux.connect(attached, .intx, 0..<1, route: .fanOut([wires.line.number]))
-                wires.connectedLine.withLock { $0 = line[0] }
+                let line = try mux.connect(attached, .intx, 0..<1)[0]
+                guard let way = wires.lineWay.withLock({ $0 }) else { return }
+                try mux.serve(line, by: way.service(), because: way.choice)
+                wires.connectedLine.withLock { $0 = line }
             }
         }
     }

@@ -78,6 +78,11 @@ enum GuestProgram {
         code.endOfInterruptX2APIC()
         code.iret()
 
+        // IRQ 7 is also what the PIC says when a level was gone before the processor asked for its vector: it is
+        // spurious then, and not acknowledged.
+        image.setVector(picBase + 7, to: code.here)
+        code.iret()
+
         image.setVector(picBase + pin, to: code.here)
         // Quiet the device first: a line that is still asserted at the end of the interrupt would fire again.
         code.storeInES(1, Register.letLineGo)

@@ -22,7 +22,6 @@ enum Machine {
             // Counted, because two rings may share one wake-up, and this program compares numbers.
             _ = try mux.addSource(wires.messageDoorbell.number, tag: Wires.messageTag, delivery: .counted)
             _ = try mux.addSource(wires.lineDoorbell.number, tag: Wires.lineTag, delivery: .counted)
-            _ = try mux.addSource(wires.resample.number, tag: Wires.resampleTag, delivery: .counted)
             return try mux.attach(device)
         }
 
@@ -37,9 +36,12 @@ enum Machine {
             return try mux.allocateGSI(message: 0xfee0_0000, data: UInt32(GuestProgram.messageVector))
         }
         wires.messageGSI.store(gsi, ordering: .releasing)
-        //    The line is level-triggered: it stays up until the guest's EOI; then KVM lowers it and signals `resample`.
-        let lineIRQ = try guest.virtualMachine.assignIRQFD(
-            wires.line, gsi: UInt32(GuestProgram.pin), resample: wires.resample)
+        //    The line is level-triggered: it stays up until the guest is done with the device. Where KVM resamples, all
+        //    of that happens in the kernel; elsewhere the mux drives the pin, and the driver's doorbell is the end.
+        var capabilities = try INTxCapabilities(of: guest.virtualMachine)
+        capabilities.endOfInterruptCallback = true
+        let way = LineWay(choice: try INTxWay.best(for: capabilities), machine: guest.virtualMachine.number)
+        wires.lineWay.withLock { $0 = way }
 
         // 4. Out of the guest: doorbells beside the device's registers. Writing them is no exit.
         let messageBell = try guest.virtualMachine.assignIOEventFD(
@@ -54,14 +56,29 @@ enum Machine {
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
         wires.awaitCalm(rounds: UInt64(rounds))
 
-        // 6. The account, and everything undone. These three removed themselves at the end of the scope as well.
+        // 6. The account, and everything undone. The doorbells removed themselves at the end of the scope as well.
         let ledger = try remote.ledger(attached)
         try messageBell.deassign()
         try lineBell.deassign()
-        try lineIRQ.deassign()
         _ = running.stop()
         return Report(
-            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), bus: bus, wires: wires, ledger: ledger)
+            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), way: way.choice, bus: bus, wires: wires,
+            ledger: ledger)
+    }
+}
+
+/// How the line gets into the guest, and back.
+struct LineWay: Sendable {
+    let choice: INTxChoice
+    let machine: Int32
+
+    /// The way with what it needs.
+    func service() throws(MuxError) -> INTxService {
+        let gsi = GSI(GuestProgram.pin)
+        if choice.way == .kernelResample { return .kernelResample(machine: machine, gsi: gsi) }
+        let shared: VirtualMachine
+        do throws(KVMError) { shared = try VirtualMachine(sharing: machine) } catch { throw MuxError(error) }
+        return .userEOI(pin: try INTxPin(gsi: gsi, of: shared))
     }
 }
 
@@ -69,38 +86,30 @@ enum Machine {
 final class Wires: Sendable {
     static let messageTag: UInt64 = 1
     static let lineTag: UInt64 = 2
-    static let resampleTag: UInt64 = 3
 
     /// The guest's interrupt for the device's message.
     let messageGSI = Atomic<GSI>(0)
-    /// Signalled by the mux, bound to the guest's level-triggered interrupt.
-    let line: EventFD
-    /// Signalled by KVM when the guest has ended the line's interrupt.
-    let resample: EventFD
     /// Signalled by KVM when the guest rings.
     let messageDoorbell: EventFD
     let lineDoorbell: EventFD
 
+    /// How the line is served, once there is a machine.
+    let lineWay = Mutex<LineWay?>(nil)
     /// Which vector the line is, while it is connected.
     let connectedLine = Mutex<VectorID?>(nil)
 
     let messageRings = Atomic<UInt64>(0)
     let lineRings = Atomic<UInt64>(0)
-    let unmasks = Atomic<UInt64>(0)
 
     init() throws(RingError) {
-        line = try EventFD()
-        resample = try EventFD()
         messageDoorbell = try EventFD()
         lineDoorbell = try EventFD()
     }
 
-    /// The guest has ended; its last ring and its last EOI may still be on their way through the loop.
+    /// The guest has ended; its last rings may still be on their way through the loop.
     func awaitCalm(rounds: UInt64) {
         for _ in 0..<2000 {
-            if messageRings.load(ordering: .acquiring) >= rounds, lineRings.load(ordering: .acquiring) >= rounds,
-                unmasks.load(ordering: .acquiring) >= rounds
-            {
+            if messageRings.load(ordering: .acquiring) >= rounds, lineRings.load(ordering: .acquiring) >= rounds {
                 return
             }
             usleep(1000)

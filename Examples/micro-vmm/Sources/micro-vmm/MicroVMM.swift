@@ -1,7 +1,7 @@
 // micro-vmm: a virtual machine with one PCI-like device in it, and irqmux between the two.
 //
 //   guest ── MMIO exit ─────→ Bus ── register ──→ Exerciser ── MSI-X: irqfd, all in the kernel ──→ guest's handler
-//                                                           └─ INTx: eventfd ──→ Mux ── irqfd ──→ guest's handler
+//                                                           └─ INTx: the same, and back by resampling
 //   guest ── doorbell (ioeventfd, no exit) ─────────────────────────────────────→ Mux
 //
 // The guest asks the device for an interrupt, takes it, counts it, rings a doorbell, and asks for the next; first by

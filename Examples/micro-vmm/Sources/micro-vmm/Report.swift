@@ -1,5 +1,6 @@
 // What happened, and whether it is what had to.
 import EventRing
+import IRQMux
 import InterruptModel
 import Synchronization
 
@@ -8,20 +9,21 @@ struct Report {
     let taken: (messages: UInt64, line: UInt64)
     let messageRings: UInt64
     let lineRings: UInt64
-    let unmasks: UInt64
+    let way: INTxChoice
     let exits: UInt64
     let ledger: Ledger
     let messageRounds: HistogramSnapshot
     let lineRounds: HistogramSnapshot
 
     init(
-        rounds: UInt64, taken: (messages: UInt64, line: UInt64), bus: Bus, wires: Wires, ledger: Ledger
+        rounds: UInt64, taken: (messages: UInt64, line: UInt64), way: INTxChoice, bus: Bus, wires: Wires,
+        ledger: Ledger
     ) {
         self.rounds = rounds
         self.taken = taken
         messageRings = wires.messageRings.load(ordering: .acquiring)
         lineRings = wires.lineRings.load(ordering: .acquiring)
-        unmasks = wires.unmasks.load(ordering: .acquiring)
+        self.way = way
         exits = bus.exits
         self.ledger = ledger
         messageRounds = bus.messageRounds.histogram.snapshot()
@@ -30,7 +32,7 @@ struct Report {
 
     /// One request at a time, so everything is exact: nothing may share a notification, nothing may be left over.
     var isComplete: Bool {
-        [taken.messages, taken.line, messageRings, lineRings, unmasks].allSatisfy { $0 == rounds }
+        [taken.messages, taken.line, messageRings, lineRings].allSatisfy { $0 == rounds }
             && ledger.raised == 2 * rounds && ledger.delivered == 2 * rounds && ledger.pending == 0
             && ledger.unexplained == 0
     }
@@ -38,7 +40,8 @@ struct Report {
     var text: String {
         """
         MSI-X: \(taken.messages) of \(rounds) taken by the guest, doorbell rung \(messageRings) times
-        INTx: \(taken.line) of \(rounds) taken by the guest, doorbell rung \(lineRings) times, unmasked \(unmasks) times
+        INTx: \(taken.line) of \(rounds) taken by the guest, doorbell rung \(lineRings) times
+        \(way)
         ledger: raised \(ledger.raised), delivered \(ledger.delivered), coalesced \(ledger.coalesced), \
         pending \(ledger.pending), unexplained \(ledger.unexplained)
         exits: \(exits) for registers, none for doorbells
