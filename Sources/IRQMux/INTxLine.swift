@@ -43,7 +43,8 @@ final class INTxLine: @unchecked Sendable {
     }
 
     private init(
-        _ service: INTxService, _ reason: INTxChoice.Reason, _ machine: SharedMachine?, _ shared: SharedLines, place: Int
+        _ service: INTxService, _ reason: INTxChoice.Reason, _ machine: SharedMachine?, _ shared: SharedLines,
+        place: Int
     ) {
         choice = INTxChoice(service.way, reason)
         self.machine = machine
