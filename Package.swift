@@ -81,6 +81,11 @@ if embedded {
         .executableTarget(
             name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-differential", dependencies: ["EventRing", "InterruptModel", "CKernel"],
+            path: "Tests/differential", swiftSettings: settings))
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
     }

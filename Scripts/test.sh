@@ -62,8 +62,17 @@ judge_skips() {
     done <"$results" >"$work/judged"
 }
 
+# The emulated machine's tests count one by one, as they do on this one.
+emulated_machine() {
+    local status=0
+    printf '\n── emulated machine\n'
+    IRQMUX_PART_OF_TEST=1 SEED=${SEED:-1} bounded Scripts/test-vm.sh "$results" || status=$?
+    ((status == 0)) || record fail "emulated machine" "Scripts/test-vm.sh exited with $status"
+}
+
 unit_tests
 if [[ $scope == all ]]; then
+    emulated_machine
     stage "soak, scaled down" Scripts/soak.sh 300000 1
     stage "embedded build, linked and run from C" Scripts/embedded.sh
     stage "hot-path gate" Scripts/hot-path-gate.sh
