@@ -86,7 +86,7 @@ if embedded {
     // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
     package.targets.append(
         .executableTarget(
-            name: "irqmux-differential", dependencies: ["EventRing", "InterruptModel", "CKernel"],
+            name: "irqmux-differential", dependencies: ["VFIO", "InterruptModel", "CKernel"],
             path: "Tests/differential", swiftSettings: settings))
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
@@ -100,6 +100,8 @@ if embedded {
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        // Inside the emulated machine only: Scripts/test-vm.sh.
+        tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
 }

@@ -5,6 +5,7 @@
 # The first row that matches decides. docs/testing.md says how a reason is worded.
 stages=(
     'one cpu  | ^emulated machine: .*cpu | false'
+    'machine  | ^machine:        | false'
     'vm       | ^vm:             | true'
     'kvm      | kvm              | [[ -r /dev/kvm && -w /dev/kvm ]]'
     'vfio     | vfio             | [[ -r /dev/vfio/vfio && -w /dev/vfio/vfio ]]'

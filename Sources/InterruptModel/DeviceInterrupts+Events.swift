@@ -18,6 +18,7 @@ extension DeviceInterrupts {
     /// Allocates nothing. A vector that the device does not have is dropped as `disabled`.
     public mutating func raise(_ vector: Vector) -> RaiseResult {
         guard vector.number < profile.count(vector.index, dialect) else { return .dropped(.disabled) }
+        if dialect.tables == .oneVectorEach { return raiseSample(vector.index) }
         switch vector.index {
         case .err: return Self.result(err)
         case .req: return Self.result(req)

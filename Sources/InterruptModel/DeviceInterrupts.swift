@@ -54,7 +54,7 @@ public struct DeviceInterrupts: Equatable, Sendable {
         switch vector.index {
         case .err: return err
         case .req: return req
-        case .intx where dialect.tables == .oneActiveType: return activeType == .intx ? line.trigger : nil
+        case .intx where dialect.tables != .sharedByTypes: return activeType == .intx ? line.trigger : nil
         case .intx, .msi, .msix:
             guard dialect.tables == .sharedByTypes || activeType == vector.index else { return nil }
             return slots[Int(vector.number)].trigger

@@ -1,5 +1,6 @@
 import CKernel
 import InterruptModel
+import VFIO
 
 /// A device of the emulated machine, and how it is made to raise an interrupt.
 enum DeviceKind: Equatable {
@@ -12,12 +13,12 @@ enum DeviceKind: Equatable {
     /// The kernel's sample mediated device, with a SET_IRQS of its own.
     case mtty
 
-    init(_ device: RawDevice, sysfs path: String) throws {
-        guard !path.contains("/mdev/") else {
+    init(_ device: RawDevice, _ name: VFIODeviceName) throws {
+        guard case .pci = name else {
             self = .mtty
             return
         }
-        switch try device.read(UInt32(VFIO_PCI_CONFIG_REGION_INDEX), 0, as: UInt32.self) {
+        switch try device.read(UInt32(VFIO_PCI_CONFIG_REGION_INDEX), 0) {
         case 0x11e8_1234: self = .edu
         case 0x0006_1b36: self = .rocker
         default: self = .silent
@@ -50,7 +51,9 @@ struct DeviceMirror {
             if model.activeType == .msix { return model.raise(vector) }
             kept.insert(vector.number)
             return nil
-        case .silent, .mtty: return nil
+        // Whichever type is enabled is the one that it raises.
+        case .mtty: return model.raise(Vector(model.activeType ?? .intx, 0))
+        case .silent: return nil
         }
     }
 

@@ -1,49 +1,41 @@
 import CKernel
 import Foundation
 import InterruptModel
+import VFIO
 
 /// Kernel and model side by side: the same steps to both, and nothing may differ, neither result nor errno nor any
 /// eventfd's count.
 struct Differential {
-    let path: String
+    let name: VFIODeviceName
+    let way: VFIODevice.Way
     let pool: Pool
     let dialect: Dialect
-    private(set) var kind: DeviceKind
-    private(set) var profile: DeviceProfile
+    let kind: DeviceKind
+    let profile: DeviceProfile
     /// The device is closed and opened after so many steps, so that closing is tested and a history stays short.
     static let episode = 150
 
-    init(sysfs path: String, dialect: Dialect) throws {
-        self.path = path
-        self.dialect = dialect
+    init(_ name: VFIODeviceName, by way: VFIODevice.Way, dialect: Dialect) throws {
+        self.name = name
+        self.way = way
         pool = try Pool()
-        let device = try RawDevice(sysfs: path)
-        kind = try DeviceKind(device, sysfs: path)
-        profile = DeviceProfile(
-            hasINTx: try device.irqInfo(.intx)?.count ?? 0 > 0, msiVectors: try device.irqInfo(.msi)?.count ?? 0,
-            msixVectors: try device.irqInfo(.msix)?.count ?? 0)
-        profile.isPCIe = try device.irqInfo(.err) != nil
-        if let msix = try device.irqInfo(.msix) {
-            profile.platformGrowsMSIX = msix.flags & UInt32(VFIO_IRQ_INFO_NORESIZE) == 0
-        }
-        for index in IRQIndex.allCases { try compareInfo(device, index) }
-    }
-
-    private func compareInfo(_ device: RawDevice, _ index: IRQIndex) throws {
-        let kernel = try device.irqInfo(index)
-        var wanted: (flags: UInt32, count: UInt32)?
-        if let info = profile.info(index, dialect) {
-            var flags: UInt32 = 0
-            if info.eventfd { flags |= UInt32(VFIO_IRQ_INFO_EVENTFD) }
-            if info.maskable { flags |= UInt32(VFIO_IRQ_INFO_MASKABLE) }
-            if info.automasked { flags |= UInt32(VFIO_IRQ_INFO_AUTOMASKED) }
-            if info.noResize { flags |= UInt32(VFIO_IRQ_INFO_NORESIZE) }
-            wanted = (flags, info.count)
-        }
-        guard kernel?.flags == wanted?.flags, kernel?.count == wanted?.count else {
-            throw Mismatch(
-                "GET_IRQ_INFO \(index): the kernel says \(String(describing: kernel)), the model \(String(describing: wanted))"
-            )
+        let device = try RawDevice(name, by: way)
+        kind = try DeviceKind(device, name)
+        self.dialect = kind == .mtty ? .mtty : dialect
+        var profile = DeviceProfile(
+            hasINTx: try device.info(.intx)?.count ?? 0 > 0, msiVectors: try device.info(.msi)?.count ?? 0,
+            msixVectors: try device.info(.msix)?.count ?? 0)
+        profile.isPCIe = try device.info(.err) != nil
+        profile.platformGrowsMSIX = try device.info(.msix)?.noResize == false
+        self.profile = profile
+        for index in IRQIndex.allCases {
+            let kernel = try device.info(index)
+            let model = profile.info(index, self.dialect)
+            guard kernel == model else {
+                throw Mismatch(
+                    "GET_IRQ_INFO \(index): the kernel says \(String(describing: kernel)), the model "
+                        + String(describing: model))
+            }
         }
     }
 

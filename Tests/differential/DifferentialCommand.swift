@@ -1,26 +1,35 @@
 import Foundation
 import InterruptModel
+import VFIO
 
-/// `irqmux-differential DEVICE [REQUESTS [SEED]]`: that many random SET_IRQS requests to the device's kernel driver and
-/// to the model. DEVICE is a folder of sysfs. Exits with 1 on a disagreement, of which the shortest history is printed.
+/// `irqmux-differential DEVICE REQUESTS SEED [cdev]`: that many random SET_IRQS requests to the device's kernel driver
+/// and to the model. DEVICE is a PCI address or the UUID of a mediated device; `cdev` opens it through iommufd. Exits
+/// with 1 on a disagreement, of which the shortest history is printed.
 @main
 enum DifferentialCommand {
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
-        guard (1...3).contains(arguments.count), let requests = arguments.count > 1 ? Int(arguments[1]) : 5000,
-            let seed = arguments.count > 2 ? UInt64(arguments[2]) : UInt64.random(in: 0...UInt64(UInt32.max))
+        guard (3...4).contains(arguments.count), let name = name(arguments[0]), let requests = Int(arguments[1]),
+            let seed = UInt64(arguments[2]), arguments.count == 3 || arguments[3] == "cdev"
         else {
-            say("usage: irqmux-differential /sys/bus/pci/devices/ADDRESS [REQUESTS [SEED]]")
+            say("usage: irqmux-differential ADDRESS|UUID REQUESTS SEED [cdev]")
             exit(64)
         }
-        do { try run(arguments[0], requests, seed) } catch {
+        do { try run(name, arguments.count == 4 ? .characterDevice : .group, requests, seed) } catch {
             say("error: \(error)")
             exit(2)
         }
     }
 
-    private static func run(_ path: String, _ requests: Int, _ seed: UInt64) throws {
-        let test = try Differential(sysfs: path, dialect: runningDialect)
+    private static func name(_ text: String) -> VFIODeviceName? {
+        if let address = PCIAddress(parsing: text.utf8) { return .pci(address) }
+        return UUIDBytes(parsing: text.utf8).map { .mdev($0) }
+    }
+
+    private static func run(
+        _ name: VFIODeviceName, _ way: VFIODevice.Way, _ requests: Int, _ seed: UInt64
+    ) throws {
+        let test = try Differential(name, by: way, dialect: runningDialect)
         var generator = Generator(seed: seed, pool: test.pool, kind: test.kind, counts: test.counts)
         var sent = 0
         var steps = 0
@@ -39,13 +48,13 @@ enum DifferentialCommand {
                 exit(1)
             }
         }
-        say("\(path): \(sent) requests in \(steps) steps, seed \(seed): 0 disagreements")
+        say("\(sent) requests in \(steps) steps, seed \(seed): 0 disagreements")
     }
 
     private static func report(
         _ test: Differential, _ history: [Step], _ found: Disagreement, _ seed: UInt64, _ sent: Int
     ) {
-        say("\(test.path): seed \(seed), request \(sent): \(found.what)")
+        say("seed \(seed), request \(sent): \(found.what)")
         guard let shortest = try? test.shortened(history), let again = try? test.replay(shortest) else {
             say("the history of \(history.count) steps does not differ a second time; it was:")
             for step in history { say("  \(step)") }
@@ -56,10 +65,13 @@ enum DifferentialCommand {
         say("then: \(again.what)")
     }
 
-    /// The rules of the kernel that runs.
+    /// The rules of the kernel that runs. `IRQMUX_SPOIL=1` gets one of them wrong (a BOOL byte of 2 counts as false), to
+    /// see that the test can fail.
     private static var runningDialect: Dialect {
         let version = ProcessInfo.processInfo.operatingSystemVersion
-        return .linux(version.majorVersion, version.minorVersion)
+        var dialect = Dialect.linux(version.majorVersion, version.minorVersion)
+        if ProcessInfo.processInfo.environment["IRQMUX_SPOIL"] == "1" { dialect.anyNonZeroIsTrue = false }
+        return dialect
     }
 
     private static func say(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }

@@ -1,5 +1,4 @@
 import CKernel
-import EventRing
 import Foundation
 import InterruptModel
 
@@ -18,7 +17,7 @@ final class Pool {
         func make(_ count: Int) throws -> [Int32] {
             try (0..<count).map { _ in
                 let number = irqmux_eventfd_create(0)
-                guard number >= 0 else { throw RawDevice.Failure("eventfd", Int(number)) }
+                guard number >= 0 else { throw DeviceError("eventfd", errno: -number, remedy: "") }
                 return number
             }
         }

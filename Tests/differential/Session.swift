@@ -1,6 +1,7 @@
 import CKernel
 import Foundation
 import InterruptModel
+import VFIO
 
 /// One opening of the device, with the model of it.
 struct Session {
@@ -10,18 +11,15 @@ struct Session {
     private(set) var model: DeviceInterrupts
 
     private static let bar0 = UInt32(VFIO_PCI_BAR0_REGION_INDEX)
-    private static let configuration = UInt32(VFIO_PCI_CONFIG_REGION_INDEX)
-    private static let command = 4
 
     init(_ test: Differential) throws {
-        device = try RawDevice(sysfs: test.path)
+        device = try RawDevice(test.name, by: test.way)
         pool = test.pool
         mirror = DeviceMirror(test.kind)
         model = DeviceInterrupts(test.profile, test.dialect)
         if test.kind != .mtty {
             // Memory and bus master: a message is a write of the device's own.
-            let old = try device.read(Self.configuration, Self.command, as: UInt16.self)
-            try device.write(Self.configuration, Self.command, old | 0x6)
+            try device.device.setCommand(try device.device.command() | 0x6)
         }
         try quieten(test)
         pool.drain()
@@ -30,7 +28,7 @@ struct Session {
     /// Leaves the device without an interrupt of an earlier session's: line low, no pending bit.
     private func quieten(_ test: Differential) throws {
         switch test.kind {
-        case .edu: try device.write(Self.bar0, 0x64, UInt32.max)
+        case .edu: try device.write(Self.bar0, 0x64, 0xffff_ffff)
         case .rocker:
             let all = [Int32](repeating: pool.triggers[0], count: Int(test.profile.msixVectors))
             _ = device.setIRQs(IRQRequest(.msix, .trigger, .eventfd(all)).encoded)
@@ -60,8 +58,8 @@ struct Session {
         case .acknowledge: try acknowledge()
         case .disINTx(let set):
             if let eventFD = model.writeDisINTx(set) { pool.expect([eventFD]) }
-            let old = try device.read(Self.configuration, Self.command, as: UInt16.self)
-            try device.write(Self.configuration, Self.command, set ? old | 0x400 : old & ~0x400)
+            let old = try device.device.command()
+            try device.device.setCommand(set ? old | 0x400 : old & ~0x400)
         case .signal(let number):
             let unmasks = model.unmaskEventFD?.number == number
             if unmasks, let eventFD = model.unmaskEventFDSignalled() { pool.expect([eventFD]) }
@@ -76,15 +74,15 @@ struct Session {
 
     private mutating func acknowledge() throws {
         mirror.acknowledge(&model)
-        if mirror.kind == .edu { try device.write(Self.bar0, 0x64, UInt32.max) }
+        if mirror.kind == .edu { try device.write(Self.bar0, 0x64, 0xffff_ffff) }
     }
 
     private func raise(_ vector: Int) throws {
         switch mirror.kind {
-        case .edu: try device.write(Self.bar0, 0x60, UInt32(1))
-        case .rocker: try device.write(Self.bar0, 0x20, UInt32(vector))
+        case .edu: try device.write(Self.bar0, 0x60, 1)
+        case .rocker: try device.write(Self.bar0, 0x20, UInt64(vector))
         // Interrupt enable register: the transmitter holding register is empty, which interrupts.
-        case .mtty: try device.write(Self.bar0, 1, UInt8(2))
+        case .mtty: try device.write(Self.bar0, 1, count: 1, 2)
         case .silent: break
         }
     }
