@@ -21,6 +21,8 @@ public struct DeviceInterrupts: Equatable, Sendable {
     /// One MSI or MSI-X vector.
     struct Slot: Equatable, Sendable {
         var allocated = false
+        /// An eventfd was assigned since the allocation, even if it is gone.
+        var wasAssigned = false
         var trigger: AssignedEventFD?
         /// The pending bit: raised while nobody could take it.
         var pending = false

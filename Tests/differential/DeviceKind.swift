@@ -73,7 +73,7 @@ struct DeviceMirror {
         var signals: [AssignedEventFD] = []
         for change in changes {
             switch change {
-            case .pendingDropped(let vector): kept.insert(vector.number)
+            case .pendingDropped(let vector) where vector.index == .msix: kept.insert(vector.number)
             case .assigned(let vector, let eventFD) where vector.index == .msix:
                 if kept.remove(vector.number) != nil { signals.append(eventFD) }
             default: break
