@@ -2,13 +2,13 @@
 # Boots the emulated machine on each kernel and runs the suite inside: test-vm.sh [RESULTS]
 #   REQUESTS=5000   random requests per device of the differential test
 #   SEED=           their seed; drawn when absent
-#   PARTS=          ring,commands,differential: what to run
+#   PARTS=          ring,machine,commands,differential: what to run
 #   KERNELS=        metapackages of kernels; the distribution's own and its newest when absent
 # One line a test, then "N passed, N failed, N skipped"; with RESULTS the lines go to that file too, for
 # Scripts/test.sh. A machine that cannot run it says what is missing and skips, which with CI=true is a failure.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_swift
-requests=${REQUESTS:-5000} seed=${SEED:-$RANDOM} parts=${PARTS:-ring,commands,differential}
+requests=${REQUESTS:-5000} seed=${SEED:-$RANDOM} parts=${PARTS:-ring,machine,commands,differential}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 results=${1:-$work/results}
@@ -18,7 +18,9 @@ all=$work/all
 finish() {
     cat "$all" >>"$results"
     [[ -n ${IRQMUX_PART_OF_TEST:-} ]] && exit 0
-    awk -F '\t' '$1 == "skip" || $1 == "fail" { printf "%s: %s%s\n", ($1 == "skip" ? "skipped" : "FAILED"), $2, ($3 == "" ? "" : ": " $3) }
+    awk -F '\t' '$1 == "skip" || $1 == "fail" {
+            printf "%s: %s%s\n", ($1 == "skip" ? "skipped" : "FAILED"), $2, ($3 == "" ? "" : ": " $3)
+        }
         { n[$1]++ }
         END { printf "%d passed, %d failed, %d skipped\n", n["pass"], n["fail"], n["skip"]; exit n["fail"] > 0 }' "$all"
     exit $?
@@ -58,7 +60,7 @@ for product in irqmux irqmux-differential; do
 done
 static=.build/static/release
 bundle=$(swift build --show-bin-path)/irqmuxPackageTests.xctest
-[[ -x $bundle && -n ${IRQMUX_PART_OF_TEST:-} ]] || swift build --build-tests >"$work/build.log" 2>&1 ||
+[[ -x $bundle && -n ${IRQMUX_PART_OF_TEST:-} ]] || IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
     die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
 
 # One boot: its lines as they come, under the name of kernel and variant. Its results go to NAME.results of the work

@@ -11,6 +11,7 @@ shift 4
 mkdir -p "$output"
 remap=on
 [[ $variant != noremap ]] || remap=off
+functions=sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=4
 
 # One processor, and TCG whatever /dev/kvm is: several processors hang now and then under nested virtualisation, and
 # a /dev/kvm that is itself emulated is slower. edu: INTx and MSI. rocker: 32 MSI-X vectors that a register fires.
@@ -22,7 +23,7 @@ machine=(
     -device edu,addr=4 -device edu,addr=5 -device pci-testdev,addr=6 -device rocker,addr=7,len-ports=14
     -device nec-usb-xhci,addr=8,msi=on,msix=off
     -device pcie-root-port,id=rp0,addr=9,chassis=1,slot=1 -device nvme-subsys,id=sub0
-    -device nvme,serial=x,subsys=sub0,bus=rp0,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=4,max_ioqpairs=8,msix_qsize=10
+    -device "nvme,serial=x,subsys=sub0,bus=rp0,max_ioqpairs=8,msix_qsize=10,$functions"
     -device pcie-root-port,id=rp1,addr=a,chassis=2,slot=2 -device e1000e,bus=rp1
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
     -device virtio-9p-pci,fsdev=host,mount_tag=host,addr=b

@@ -26,7 +26,10 @@ trap 'rm -rf "$work"' EXIT
 tmp=$work/tmp
 
 # Packages of one source package have one version, so that headers and source fit the image.
-download() { (cd "$tmp" && apt-get -qq download "$@" >/dev/null 2>"$tmp/apt.log") || die 69 "apt-get download $*: $(<"$tmp/apt.log")"; }
+download() {
+    (cd "$tmp" && apt-get -qq download "$@" >/dev/null 2>"$tmp/apt.log") ||
+        die 69 "apt-get download $*: $(<"$tmp/apt.log")"
+}
 unpack() { dpkg-deb --fsys-tarfile "$tmp/$1"_*.deb; }
 
 # The image: its ELF kernel starts without the emulated decompression, which takes longer than the boot itself.
@@ -45,7 +48,8 @@ fd377a58) expand=(xz -dc) ;;
 1f8b*) expand=(gzip -dc) ;;
 *) die 2 "$abi: the kernel is packed in a way that this script does not know" ;;
 esac
-dd if="$bzimage" iflag=skip_bytes,count_bytes bs=1M skip="$offset" count="$length" status=none | "${expand[@]}" >"$work/vmlinux"
+dd if="$bzimage" iflag=skip_bytes,count_bytes bs=1M skip="$offset" count="$length" status=none |
+    "${expand[@]}" >"$work/vmlinux"
 
 # Modules: every .ko of the closure, unpacked, and the order to load them in.
 declare -A path done

@@ -65,8 +65,8 @@ enum DifferentialCommand {
         say("then: \(again.what)")
     }
 
-    /// The rules of the kernel that runs. `IRQMUX_SPOIL=1` gets one of them wrong (a BOOL byte of 2 counts as false), to
-    /// see that the test can fail.
+    /// The rules of the kernel that runs. `IRQMUX_SPOIL=1` gets one of them wrong (a BOOL byte of 2 counts as false),
+    /// to see that the test can fail.
     private static var runningDialect: Dialect {
         let version = ProcessInfo.processInfo.operatingSystemVersion
         var dialect = Dialect.linux(version.majorVersion, version.minorVersion)

@@ -47,9 +47,8 @@ struct Session {
             pool.expect(outcome.signals)
             pool.expect(mirror.follow(outcome.changes))
             if result != outcome.returnValue {
-                differences.append(
-                    "the kernel answers \(Self.name(result)), the model \(Self.name(outcome.returnValue)) (\(outcome.reason))"
-                )
+                let answers = (Self.name(result), Self.name(outcome.returnValue))
+                differences.append("the kernel answers \(answers.0), the model \(answers.1) (\(outcome.reason))")
             }
         case .raise(let vector):
             let expectation = mirror.raise(vector, &model)
