@@ -26,22 +26,21 @@ enum Machine {
         }
 
         // 2. The guest: one virtual CPU, 64 KiB, an irqchip in the kernel. What KVM cannot answer goes to the bus.
-        let bus = Bus(device, attached, remote, wires)
+        let bus = try Bus(device, attached, remote, wires)
         let guest = try MicroGuest(image: GuestProgram.image(rounds: rounds)) { bus.answer($0) }
 
-        // 3. Into the guest. From now on the mux keeps the machine's routing table: a GSI for the device's message,
-        //    whose irqfd the mux binds when the vector is routed to it.
-        let gsi = try remote.perform { (mux) throws(MuxError) in
+        // 3. Into the guest. From now on the mux keeps the machine's routing table; a message gets its GSI when the
+        //    guest unmasks its entry of the table (Interrupts.swift).
+        try remote.perform { (mux) throws(MuxError) in
             try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
-            return try mux.allocateGSI(message: 0xfee0_0000, data: UInt32(GuestProgram.messageVector))
         }
-        wires.messageGSI.store(gsi, ordering: .releasing)
         //    The line is level-triggered: it stays up until the guest is done with the device. Where KVM resamples, all
         //    of that happens in the kernel; elsewhere the mux drives the pin, and the driver's doorbell is the end.
         var capabilities = try INTxCapabilities(of: guest.virtualMachine)
         capabilities.endOfInterruptCallback = true
         let way = LineWay(choice: try INTxWay.best(for: capabilities), machine: guest.virtualMachine.number)
         wires.lineWay.withLock { $0 = way }
+        bus.powerUp()
 
         // 4. Out of the guest: doorbells beside the device's registers. Writing them is no exit.
         let messageBell = try guest.virtualMachine.assignIOEventFD(
@@ -52,9 +51,9 @@ enum Machine {
         // 5. Run. The guest ends by its power button, or by an access that nobody answers.
         try guest.start()
         let end = try guest.awaitEnd(milliseconds: patienceMilliseconds)
-        if let failure = bus.failure { throw failure }
+        if let refusal = wires.refusal.withLock({ $0 }) { throw refusal }
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
-        wires.awaitCalm(rounds: UInt64(rounds))
+        wires.awaitCalm(messages: UInt64(rounds + GuestProgram.maskedMessages), rounds: UInt64(rounds))
 
         // 6. The account, and everything undone. The doorbells removed themselves at the end of the scope as well.
         let ledger = try remote.ledger(attached)
@@ -87,8 +86,8 @@ final class Wires: Sendable {
     static let messageTag: UInt64 = 1
     static let lineTag: UInt64 = 2
 
-    /// The guest's interrupt for the device's message.
-    let messageGSI = Atomic<GSI>(0)
+    /// Why something was not done for the guest, where irqmux refused it.
+    let refusal = Mutex<(any Error)?>(nil)
     /// Signalled by KVM when the guest rings.
     let messageDoorbell: EventFD
     let lineDoorbell: EventFD
@@ -107,9 +106,9 @@ final class Wires: Sendable {
     }
 
     /// The guest has ended; its last rings may still be on their way through the loop.
-    func awaitCalm(rounds: UInt64) {
+    func awaitCalm(messages: UInt64, rounds: UInt64) {
         for _ in 0..<2000 {
-            if messageRings.load(ordering: .acquiring) >= rounds, lineRings.load(ordering: .acquiring) >= rounds {
+            if messageRings.load(ordering: .acquiring) >= messages, lineRings.load(ordering: .acquiring) >= rounds {
                 return
             }
             usleep(1000)
