@@ -3,6 +3,9 @@ internal import CKernel
 // Adding, removing, arming and disarming: bookkeeping only. Requests to the kernel are collected in the work list and
 // go out together with the next wait, so that a change of 2048 sources costs a handful of system calls.
 extension EventLoop {
+    /// Bytes that each place in the table of sources takes.
+    public static var bytesPerSource: Int { MemoryLayout<Source>.stride }
+
     /// Adds an eventfd and arms it.
     ///
     /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
