@@ -81,7 +81,8 @@ if embedded {
     ]
     package.targets.append(
         .executableTarget(
-            name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
+            name: "irqmux-soak",
+            dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
     // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
     package.targets.append(
