@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 out=.build-c
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 archive_limit=307200
-# The aim is 64 KiB; docs/decisions/0011-c-library.md says what stands in its way.
+# The aim is 64 KiB; docs/decisions/0014-c-library.md says what stands in its way.
 program_limit=163840
 
 skip() {
