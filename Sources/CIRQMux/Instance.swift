@@ -20,6 +20,8 @@ internal import IRQMux
     let thread = OwnedThread()
 
     var handle = irqmux_mux(bits: 0)
+    /// The devices whose MSI-X or MSI is served to the guest.
+    var served: [ServedDevice] = []
     var tracer: irqmux_tracer?
     var tracerContext: UnsafeMutableRawPointer?
     var traced: UInt32 = 0
