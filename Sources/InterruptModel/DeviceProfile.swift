@@ -61,7 +61,8 @@ public struct DeviceProfile: Equatable, Sendable {
         guard dialect.tables == .oneActiveType else { return IRQInfo(count: count, eventfd: true) }
         switch index {
         case .intx: return IRQInfo(count: count, eventfd: true, maskable: true, automasked: true)
-        case .msi, .req: return IRQInfo(count: count, eventfd: true, noResize: true)
+        case .msi: return IRQInfo(count: count, eventfd: true, noResize: !dialect.growsMSI)
+        case .req: return IRQInfo(count: count, eventfd: true, noResize: true)
         case .msix: return IRQInfo(count: count, eventfd: true, noResize: !growsMSIX(dialect))
         case .err: return count == 0 ? nil : IRQInfo(count: count, eventfd: true, noResize: true)
         }

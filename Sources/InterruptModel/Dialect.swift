@@ -34,6 +34,8 @@ public struct Dialect: Equatable, Sendable {
     public var errWithoutPCIe = false
     /// MSI-X can grow after it is enabled, where the platform can (Linux 6.5).
     public var growsMSIX = true
+    /// MSI can grow after it is enabled; Linux never does that.
+    public var growsMSI = false
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
@@ -57,6 +59,16 @@ public struct Dialect: Equatable, Sendable {
         dialect.growsMSIX = dynamic
         dialect.refusesRangesBeyondAllocation = !dynamic
         dialect.errWithoutPCIe = major >= 7
+        return dialect
+    }
+
+    /// A vfio-user server that follows Linux wherever the protocol lets it (docs/vfio-user.md).
+    ///
+    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does.
+    public static var vfioUser: Dialect {
+        var dialect = Dialect.linux
+        dialect.name = "vfio-user"
+        dialect.growsMSI = true
         return dialect
     }
 
@@ -88,7 +100,7 @@ public struct Dialect: Equatable, Sendable {
             && left.eventFDsInPayload == right.eventFDsInPayload
             && left.emptyRangeOnlyDisables == right.emptyRangeOnlyDisables
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
-            && left.growsMSIX == right.growsMSIX
+            && left.growsMSIX == right.growsMSIX && left.growsMSI == right.growsMSI
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
             && left.deassignEndsAtCount == right.deassignEndsAtCount
     }
