@@ -52,6 +52,8 @@ if embedded {
         .library(name: "Exerciser", targets: ["Exerciser"]),
         // A small real guest, for examples, benchmarks, and tests of VMMs.
         .library(name: "MicroGuest", targets: ["MicroGuest"]),
+        // Client and server of vfio-user, and the framework of devices in user space.
+        .library(name: "VFIOUser", targets: ["VFIOUser"]),
         .executable(name: "irqmux", targets: ["irqmux"]),
     ]
     package.dependencies += [
@@ -59,11 +61,12 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "VFIOUser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -88,6 +91,13 @@ if embedded {
         tests("EventRingTests", ["EventRing", "CLiburing"]),
         tests("InterruptModelTests", ["InterruptModel"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
+        // A device in a process of its own, for the tests of the client.
+        .executableTarget(
+            name: "vfio-user-peer", dependencies: ["VFIOUser", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/vfio-user-peer", swiftSettings: settings),
+        tests(
+            "VFIOUserTests",
+            ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),

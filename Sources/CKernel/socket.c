@@ -246,3 +246,14 @@ int irqmux_fd_map(int fd, uint64_t offset, size_t length, bool writable, void **
 }
 
 void irqmux_fd_unmap(void *address, size_t length) { munmap(address, length); }
+
+int irqmux_memory_create(uint64_t size, bool sealed) {
+    int fd = memfd_create("irqmux", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return -errno;
+    if (ftruncate(fd, (off_t)size) < 0 || (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}

@@ -5,10 +5,10 @@ public struct ClientRegion: ~Copyable, Sendable {
     /// Which region.
     public let index: UInt32
     /// What the server says of it.
-    public let info: RegionInfo
+    public let info: RegionLayout
     private let descriptor: Int32
 
-    init(index: UInt32, info: RegionInfo, descriptor: Int32) {
+    init(index: UInt32, info: RegionLayout, descriptor: Int32) {
         self.index = index
         self.info = info
         self.descriptor = descriptor

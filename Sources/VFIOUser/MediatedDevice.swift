@@ -10,10 +10,10 @@ public struct RegionDescription: Sendable {
         /// Where the region begins in it.
         public var fileOffset: UInt64
         /// The parts that may be mapped, page by page; empty for all of it.
-        public var areas: [RegionInfo.Area]
+        public var areas: [RegionLayout.Area]
 
         /// Describes memory in a file.
-        public init(descriptor: Int32, fileOffset: UInt64 = 0, areas: [RegionInfo.Area] = []) {
+        public init(descriptor: Int32, fileOffset: UInt64 = 0, areas: [RegionLayout.Area] = []) {
             self.descriptor = descriptor
             self.fileOffset = fileOffset
             self.areas = areas

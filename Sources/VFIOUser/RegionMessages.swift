@@ -1,5 +1,5 @@
 /// What GET_REGION_INFO tells of a region.
-public struct RegionInfo: Equatable, Sendable {
+public struct RegionLayout: Equatable, Sendable {
     /// A part of a region that can be mapped into memory.
     public struct Area: Equatable, Sendable {
         /// Where it begins in the region.
@@ -41,9 +41,9 @@ struct RegionInfoMessage: Equatable {
 
     var argsz: UInt32
     var index: UInt32
-    var info: RegionInfo
+    var info: RegionLayout
 
-    init(index: UInt32, argsz: UInt32, info: RegionInfo = RegionInfo()) {
+    init(index: UInt32, argsz: UInt32, info: RegionLayout = RegionLayout()) {
         self.index = index
         self.argsz = argsz
         self.info = info
@@ -65,7 +65,7 @@ struct RegionInfoMessage: Equatable {
         guard let argsz = reader.u32(), let flags = reader.u32(), let index = reader.u32(),
             let chain = reader.u32(), let size = reader.u64(), let offset = reader.u64(), argsz >= UInt32(Self.size)
         else { return nil }
-        var info = RegionInfo()
+        var info = RegionLayout()
         info.size = size
         info.fileOffset = offset
         info.readable = flags & 1 != 0
@@ -79,8 +79,8 @@ struct RegionInfoMessage: Equatable {
         self.init(index: index, argsz: argsz, info: info)
     }
 
-    private static func areas(_ body: [UInt8], from first: UInt32, size: UInt64) -> [RegionInfo.Area]? {
-        var areas: [RegionInfo.Area] = []
+    private static func areas(_ body: [UInt8], from first: UInt32, size: UInt64) -> [RegionLayout.Area]? {
+        var areas: [RegionLayout.Area] = []
         var place = Int(first)
         // A chain only goes forward, so it ends.
         var last = Self.size - 1
@@ -94,7 +94,7 @@ struct RegionInfoMessage: Equatable {
                     guard let offset = reader.u64(), let length = reader.u64(), offset <= size,
                         length <= size - offset
                     else { return nil }
-                    areas.append(RegionInfo.Area(offset: offset, length: length))
+                    areas.append(RegionLayout.Area(offset: offset, length: length))
                 }
             }
             last = place
@@ -104,12 +104,12 @@ struct RegionInfoMessage: Equatable {
     }
 
     /// How long the whole reply is.
-    static func replySize(_ info: RegionInfo) -> Int {
+    static func replySize(_ info: RegionLayout) -> Int {
         info.areas.isEmpty ? size : size + 16 + info.areas.count * 16
     }
 
     /// The reply to a request that takes `room` bytes: all of it, or the fixed part with the size that is needed.
-    static func reply(_ info: RegionInfo, index: UInt32, room: UInt32) -> [UInt8] {
+    static func reply(_ info: RegionLayout, index: UInt32, room: UInt32) -> [UInt8] {
         let needed = replySize(info)
         let fits = room >= UInt32(needed)
         let hasAreas = fits && !info.areas.isEmpty

@@ -50,7 +50,7 @@ extension ServerSession {
             throw Self.invalid
         }
         let region = try region(request.index)
-        var info = RegionInfo()
+        var info = RegionLayout()
         info.size = region.size
         info.readable = region.size > 0 && region.readable
         info.writable = region.size > 0 && region.writable
@@ -153,7 +153,8 @@ extension ServerSession {
     func mapMemory(
         _ header: MessageHeader, _ body: [UInt8], _ fds: inout DescriptorSet
     ) throws(DeviceError) -> ServerReply {
-        guard body.count == DMAMapMessage.size, let map = DMAMapMessage(decoding: body), fds.count <= 1, let memory else {
+        guard body.count == DMAMapMessage.size, let map = DMAMapMessage(decoding: body), fds.count <= 1, let memory
+        else {
             throw Self.invalid
         }
         try memory.add(map, owning: fds.take(0))

@@ -147,8 +147,7 @@ extension VFIOUserClient {
         guard let path else {
             throw VFIOUserError("reconnecting", .system, errno: EINVAL, remedy: "this client was given its socket")
         }
-        close()
-        socket = try Self.connect(path)
+        try open(path)
         try negotiate()
         do throws(VFIOUserError) { try restore() } catch {
             close()

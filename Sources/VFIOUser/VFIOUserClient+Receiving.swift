@@ -10,11 +10,11 @@ extension VFIOUserClient {
             case .message(let message):
                 guard message.header.isCommand else { continue }
                 let (header, body) = answer(message)
-                if twin != nil, !Self.send(header, body, twin!, options.timeoutNs) { twin = nil }
+                if twin != nil, !Self.send(header, body, twin!, options.timeoutNs) { dropTwin() }
                 continue
             case .nothing: break
-            case .ended: twin = nil
-            case .badFrame: twin = nil
+            case .ended: dropTwin()
+            case .badFrame: dropTwin()
             }
             break
         }

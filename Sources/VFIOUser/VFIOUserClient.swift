@@ -56,8 +56,9 @@ public struct VFIOUserClient: ~Copyable, Sendable {
     /// The protocol's minor version that was agreed on.
     public internal(set) var minor: UInt16 = 0
 
-    var socket: MessageSocket?
-    var twin: MessageSocket?
+    private(set) var socket: MessageSocket?
+    private(set) var twin: MessageSocket?
+    private var twinDescriptor: Int32 = -1
     var assembler: MessageAssembler
     var twinAssembler: MessageAssembler
     var arrived: [UInt16: Reply] = [:]
@@ -80,15 +81,19 @@ public struct VFIOUserClient: ~Copyable, Sendable {
     ///
     /// - Throws: `.system` with `ENOENT`, `ENOTSOCK` or `ECONNREFUSED` when nobody is there; `.refused` with `EBUSY`
     ///   while the server has another client; `.otherVersion`; `.timedOut`.
-    public init(path: String, options: ClientOptions = ClientOptions()) throws(VFIOUserError) {
-        self = try Self.opened(path, options, try Self.connect(path))
+    public static func connecting(
+        to path: String, options: ClientOptions = ClientOptions()
+    ) throws(VFIOUserError) -> VFIOUserClient {
+        try opened(path, options, try connect(path))
     }
 
     /// Takes over a connected socket and negotiates.
     ///
     /// - Throws: As above, but for what concerns the path.
-    public init(owning socket: Int32, options: ClientOptions = ClientOptions()) throws(VFIOUserError) {
-        self = try Self.opened(nil, options, MessageSocket(owning: socket))
+    public static func adopting(
+        _ socket: Int32, options: ClientOptions = ClientOptions()
+    ) throws(VFIOUserError) -> VFIOUserClient {
+        try opened(nil, options, MessageSocket(owning: socket))
     }
 
     private static func opened(
@@ -102,6 +107,7 @@ public struct VFIOUserClient: ~Copyable, Sendable {
     private init(path: String?, options: ClientOptions, socket: consuming MessageSocket) {
         self.path = path
         self.options = options
+        descriptor = socket.number
         self.socket = consume socket
         twin = nil
         let limit = MessageHeader.size + 64 + options.dataTransfer
@@ -133,7 +139,7 @@ public struct VFIOUserClient: ~Copyable, Sendable {
     public var isConnected: Bool { socket != nil }
 
     /// The socket, to be polled by whoever wants to `attend` when the server sends commands; −1 without a connection.
-    public var descriptor: Int32 { socket == nil ? -1 : socket!.number }
+    public private(set) var descriptor: Int32 = -1
 
     // MARK: Negotiation
 
@@ -168,6 +174,7 @@ public struct VFIOUserClient: ~Copyable, Sendable {
             let number = reply.take(Int(index))
             guard number >= 0 else { throw violated("VERSION", "the server names a twin socket that did not come") }
             twin = MessageSocket(owning: number)
+            twinDescriptor = number
         }
     }
 
@@ -244,22 +251,22 @@ public struct VFIOUserClient: ~Copyable, Sendable {
         guard socket != nil else { throw Self.disconnected("serving the device") }
     }
 
-    func wait(_ events: Int32, _ deadline: UInt64) -> Int32 {
+    private func wait(_ events: Int32, _ deadline: UInt64) -> Int32 {
         let now = irqmux_monotonic_ns()
         guard now < deadline else { return 0 }
-        guard socket != nil else { return -ENOTCONN }
-        guard twin != nil else { return socket!.wait(events, timeoutNs: deadline - now) }
+        guard twinDescriptor >= 0 else {
+            return irqmux_socket_wait(descriptor, Int16(truncatingIfNeeded: events), deadline - now)
+        }
         var pair = (
-            pollfd(fd: socket!.number, events: Int16(truncatingIfNeeded: events), revents: 0),
-            pollfd(fd: twin!.number, events: Int16(POLLIN), revents: 0)
+            pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0),
+            pollfd(fd: twinDescriptor, events: Int16(POLLIN), revents: 0)
         )
         let limit = Int32(clamping: (deadline - now + 999_999) / 1_000_000)
         // SAFETY: a pair of entries is laid out as an array of two, and lives for the call.
-        let ready = unsafe withUnsafeMutableBytes(of: &pair) { bytes in
+        return unsafe withUnsafeMutableBytes(of: &pair) { bytes in
             // SAFETY: as above.
             unsafe poll(bytes.baseAddress!.assumingMemoryBound(to: pollfd.self), 2, limit)
         }
-        return ready
     }
 
     private mutating func wait(_ events: Int32, _ deadline: UInt64, _ operation: StaticString) throws(VFIOUserError) {
@@ -284,10 +291,24 @@ public struct VFIOUserClient: ~Copyable, Sendable {
 
     mutating func close() {
         socket = nil
-        twin = nil
+        descriptor = -1
+        dropTwin()
         arrived = [:]
         awaited = []
         assembler = MessageAssembler(limit: assembler.limit)
         twinAssembler = MessageAssembler(limit: assembler.limit)
+    }
+
+    mutating func dropTwin() {
+        twin = nil
+        twinDescriptor = -1
+    }
+
+    /// A new connection in place of the one that was lost.
+    mutating func open(_ path: String) throws(VFIOUserError) {
+        close()
+        let connected = try Self.connect(path)
+        descriptor = connected.number
+        socket = consume connected
     }
 }

@@ -13,9 +13,9 @@ public final class VFIOUserDevice: InterruptDevice, Sendable {
 
     /// Opens the device behind `path`.
     ///
-    /// - Throws: As `VFIOUserClient.init(path:options:)`; what the server says of its interrupts.
+    /// - Throws: As `VFIOUserClient.connecting(to:options:)`; what the server says of its interrupts.
     public convenience init(path: String, options: ClientOptions = ClientOptions()) throws(VFIOUserError) {
-        try self.init(VFIOUserClient(path: path, options: options))
+        try self.init(VFIOUserClient.connecting(to: path, options: options))
     }
 
     /// Takes over a client.

@@ -10,11 +10,13 @@ enum ImportRules {
         "EventRing": ["CKernel", "CLiburing"],
         "InterruptModel": ["CKernel"],
         "Exerciser": ["InterruptModel", "EventRing", "CKernel"],
+        "VFIOUser": ["InterruptModel", "EventRing", "CKernel"],
         "KVM": ["EventRing", "CKernel"],
         "MicroGuest": ["KVM", "EventRing", "CKernel"],
         "IRQMux": ["InterruptModel", "EventRing", "KVM", "CKernel"],
         "irqmux": [
-            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "KVM", "MicroGuest", "IRQMux",
+            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "KVM", "MicroGuest",
+            "IRQMux",
         ],
     ]
     /// The rooms that also build in Embedded Swift.

@@ -56,6 +56,9 @@ int64_t irqmux_fd_memory_size(int fd);
 int irqmux_fd_read_at(int fd, void *buffer, size_t length, uint64_t offset);
 int irqmux_fd_write_at(int fd, const void *buffer, size_t length, uint64_t offset);
 
+// Memory of `size` bytes as a file without a name, close-on-exec; sealed against being cut short, if asked.
+int irqmux_memory_create(uint64_t size, bool sealed);
+
 // Maps part of a file that cannot be cut short under the mapping: one that is sealed against it (F_SEAL_SHRINK), or that
 // is no regular file. 0, or -errno; -ENOTSUP for a file that could shrink, since a load beyond its end is a SIGBUS.
 int irqmux_fd_map(int fd, uint64_t offset, size_t length, bool writable, void **address);
