@@ -23,13 +23,14 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "EventRing", dependencies: ["CKernel", "CLiburing"], swiftSettings: settings),
     .target(name: "InterruptModel", dependencies: ["CKernel"], swiftSettings: settings),
     .target(name: "KVM", dependencies: ["CKernel", "EventRing"], swiftSettings: settings),
+    .target(name: "VFIO", dependencies: ["CKernel", "InterruptModel"], swiftSettings: settings),
     .target(name: "IRQMux", dependencies: ["EventRing", "InterruptModel", "KVM", "CKernel"], swiftSettings: settings),
 ]
 
 let package = Package(
     name: "irqmux",
     products: [
-        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
+        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"])
     ],
     targets: embeddedCleanRooms,
     swiftLanguageModes: [.v6]
@@ -37,7 +38,8 @@ let package = Package(
 
 if embedded {
     package.products = [
-        .library(name: "IRQMuxEmbedded", type: .static, targets: ["IRQMux", "EventRing", "InterruptModel", "KVM"])
+        .library(
+            name: "IRQMuxEmbedded", type: .static, targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"])
     ]
     // What Tests/embedded/main.c calls; Scripts/embedded.sh links the two with the rooms' archive.
     package.targets.append(
@@ -66,7 +68,7 @@ if embedded {
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO", "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -98,6 +100,7 @@ if embedded {
         tests(
             "VFIOUserTests",
             ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
+        tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),

@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_swift
 scratch=.build-embedded
-rooms=(CKernel EventRing InterruptModel KVM IRQMux)
+rooms=(CKernel EventRing InterruptModel VFIO KVM IRQMux)
 archive=$scratch/libirqmux-embedded.a
 program=$scratch/embedded-test
 

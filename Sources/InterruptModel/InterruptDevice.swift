@@ -63,9 +63,16 @@ public protocol InterruptDevice: ~Copyable {
     /// When the device signalled `vector` last, CLOCK_MONOTONIC in nanoseconds, where it stamps; `nil` where it does
     /// not, which is the default. Called for vectors whose stages are measured, once a notification.
     func lastSignalTime(_ vector: Vector) -> UInt64?
+
+    /// What one request of this device can carry; the kernel's rules by default. A device behind a socket says how many
+    /// descriptors a message has room for.
+    var planRules: IRQPlanRules { get }
 }
 
 extension InterruptDevice where Self: ~Copyable {
+    /// The kernel's: a whole table in one request.
+    public var planRules: IRQPlanRules { IRQPlanRules() }
+
     /// No stamps.
     public func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
 }

@@ -16,6 +16,7 @@ enum WordRules {
         "EventRing": ["exerciser"],
         "InterruptModel": ["exerciser", "ioctl", "mmap", "clock"],
         "KVM": ["exerciser"],
+        "VFIO": ["exerciser", "route", "routes", "routing", "mux", "kvm"],
         "IRQMux": ["exerciser"],
     ]
     /// What can be masked in the other rooms. EventRing may mask bits (`position & mask`, `ringMask`), so there `mask`

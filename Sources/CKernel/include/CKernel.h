@@ -1,4 +1,5 @@
-// The kernel's own words for Swift: UAPI of vfio, kvm and eventfd, thin system-call wrappers, the cycle counter.
+// The kernel's own words for Swift: UAPI of vfio, iommufd, kvm and eventfd, thin system-call wrappers, the cycle
+// counter.
 //
 // Every wrapper returns a non-negative result or a negated errno, so that no Swift code reads the thread's errno.
 // Names begin with irqmux_; nothing here decides anything.
@@ -9,6 +10,7 @@
 #include "irqmux_epoll.h"
 #include "irqmux_errno.h"
 #include "irqmux_eventfd.h"
+#include "irqmux_iommufd.h"
 #include "irqmux_kvm.h"
 #include "irqmux_socket.h"
 #include "irqmux_thread.h"

@@ -1,0 +1,56 @@
+internal import CKernel
+internal import InterruptModel
+
+/// A write that the kernel does to the device whenever an eventfd is signalled, without waking anybody. Taken away with
+/// its scope; the device must outlive it, or is closed first and takes it along.
+///
+/// The write is done in the signaller's context where that may be, and by a kernel worker otherwise; it is left out
+/// while the device decodes no memory. Source: `VFIO_DEVICE_IOEVENTFD`, since Linux 4.17.
+public struct VFIODoorbell: ~Copyable, Sendable {
+    private let device: Int32
+    private let place: UInt64
+    private let width: UInt32
+    /// What is written.
+    public let value: UInt64
+
+    fileprivate init(_ device: Int32, _ place: UInt64, _ width: UInt32, _ value: UInt64) {
+        self.device = device
+        self.place = place
+        self.width = width
+        self.value = value
+    }
+
+    deinit { _ = irqmux_vfio_ioeventfd(device, width, place, value, -1) }
+}
+
+extension VFIODevice {
+    /// Lets signals of `eventFD` write `value` to a BAR.
+    ///
+    /// - Parameters:
+    ///   - eventFD: An eventfd's number. Borrowed: it stays the caller's, and open.
+    ///   - region: A BAR, 0…5.
+    ///   - offset: In the BAR, a multiple of the width; not in the MSI-X table.
+    ///   - width: 1, 2, 4 or 8 bytes.
+    /// - Throws: `EEXIST` for a write that another doorbell does; `ENOSPC` beyond 1000; `EINVAL`, `EBADF`, `ENOTTY`.
+    public func doorbell(
+        _ eventFD: Int32, region: UInt32, offset: UInt64, width: UInt32, value: UInt64
+    ) throws(VFIOError) -> VFIODoorbell {
+        guard region < UInt32(regions.count), eventFD >= 0 else {
+            throw VFIOError(.doorbell, errno: eventFD < 0 ? EBADF : EINVAL, .noSuchPlace)
+        }
+        let (place, overflow) = regions[Int(region)].offset.addingReportingOverflow(offset)
+        guard !overflow, offset <= regions[Int(region)].size else {
+            throw VFIOError(.doorbell, errno: EINVAL, .noSuchPlace)
+        }
+        let result = irqmux_vfio_ioeventfd(number, width, place, value, eventFD)
+        guard result < 0 else { return VFIODoorbell(number, place, width, value) }
+        let reason: VFIOError.Reason =
+            switch result {
+            case -EEXIST: .doorbellTaken
+            case -ENOSPC: .tooManyDoorbells
+            case -EINVAL: .noSuchPlace
+            default: .plain(-result)
+            }
+        throw VFIOError(.doorbell, errno: -result, reason)
+    }
+}
