@@ -312,7 +312,7 @@ final class Signal: Sendable {
     func peek() throws -> UInt64 { try eventFD.peek() }
 
     /// Takes the count, waiting for the first signal for five seconds at most; 0 when none comes.
-    func await() throws -> UInt64 {
+    func wait() throws -> UInt64 {
         _ = irqmux_socket_wait(eventFD.number, Int16(POLLIN), 5_000_000_000)
         return try eventFD.take()
     }
@@ -332,5 +332,5 @@ struct Signals: Sendable {
 
     var numbers: [Int32] { signals.map { $0.number } }
     func take(_ place: Int) throws -> UInt64 { try signals[place].take() }
-    func await(_ place: Int) throws -> UInt64 { try signals[place].await() }
+    func wait(_ place: Int) throws -> UInt64 { try signals[place].wait() }
 }

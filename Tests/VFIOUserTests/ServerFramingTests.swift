@@ -22,7 +22,7 @@ struct ServerFramingTests {
         let answer = try client.answer()
         #expect(answer.header.id == 9 && !answer.header.isError)
         local.device.lines?.raise(Vector(.msix, 0))
-        #expect(try await (eventFD) == 1)
+        #expect(try eventFD.wait() == 1)
     }
 
     @Test("descriptors beside any byte of a message are that message's")
@@ -57,7 +57,7 @@ struct ServerFramingTests {
         }
         for place in 0..<40 {
             local.device.lines?.raise(Vector(.msix, UInt32(place)))
-            #expect(try eventFDs.await(place) == 1)
+            #expect(try eventFDs.wait(place) == 1)
         }
     }
 
@@ -252,8 +252,8 @@ struct ServerClientsTests {
             var client: RawClient? = try RawClient(path: local.path)
             try client?.negotiate()
             let eventFD = try Signal()
-            #expect(try client.ask(8, RawClient.setIRQs(0x24, index: 0, count: 1), fds: [eventFD.number]) == 0)
-            #expect(try await (eventFD) == 1, "the line is still high for the next client")
+            #expect(try client!.ask(8, RawClient.setIRQs(0x24, index: 0, count: 1), fds: [eventFD.number]) == 0)
+            #expect(try eventFD.wait() == 1, "the line is still high for the next client")
             let departures = local.device.told.withLock { $0.departures }
             // Leaves by going out of scope; the next may come when the server has noticed.
             client = nil
