@@ -84,14 +84,22 @@ if embedded {
     ]
     package.targets.append(
         .executableTarget(
-            name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
+            name: "irqmux-soak",
+            dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
+    package.targets += [
+        .target(
+            name: "Simulator", dependencies: ["InterruptModel"], path: "Tests/Simulator", swiftSettings: settings),
+        .executableTarget(
+            name: "irqmux-sim", dependencies: ["Simulator"], path: "Tests/sim", swiftSettings: settings),
+    ]
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
     }
     package.targets += [
         tests("EventRingTests", ["EventRing", "CLiburing"]),
-        tests("InterruptModelTests", ["InterruptModel"]),
+        tests("InterruptModelTests", ["InterruptModel", "Simulator"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         // A device in a process of its own, for the tests of the client.
         .executableTarget(

@@ -22,9 +22,16 @@ extension Mux {
                 remedy: "a level-triggered line needs the guest's acknowledgement: route it as an INTx line")
         }
         let guest = try attachedGuest()
-        try guest.prepare(gsi, for: slot)
+        let owner = guest.owner(slot)
+        try guest.table.claim(gsi, for: owner)
         // A new eventfd for a new GSI, so that the device goes from one irqfd to the other in one step.
-        let new = try guest.makeBinding(gsi, entries[slot].vector, user: entries[slot].eventfd)
+        let new: GuestBinding
+        do throws(MuxError) {
+            new = try guest.makeBinding(gsi, slot, entries[slot].vector, user: entries[slot].eventfd)
+        } catch {
+            guest.table.release(gsi, of: owner)
+            throw error
+        }
         do throws(MuxError) { try point(slot, to: isBypassed ? new : nil) } catch {
             new.unbind()
             throw error
@@ -84,6 +91,7 @@ extension Mux {
     /// One notification, or several that were held, into the guest. The irqfd takes it before the write returns.
     @inline(__always)
     mutating func forward(_ slot: UInt32) {
+        entries[slot].forwarded &+= 1
         guard entries[slot].stages.isOn else {
             _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
             return
@@ -94,6 +102,7 @@ extension Mux {
     /// What was held while the gate was shut goes into the guest at once, as one.
     mutating func forwardHeld(_ slot: UInt32) {
         entries[slot].delivered &+= 1
+        entries[slot].forwarded &+= 1
         _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
     }
 
@@ -122,6 +131,7 @@ extension Mux {
         // SAFETY: the pointer is valid for the call. A bound irqfd's counter is always 0.
         guard unsafe irqmux_eventfd_take(entries[slot].bypass, &count) == 0, count > 0 else { return }
         entries[slot].delivered &-= count
+        entries[slot].forwarded &-= count
         if entries[slot].gate.arrive(1) > 0 { open(slot, holding: 1) }
     }
 }

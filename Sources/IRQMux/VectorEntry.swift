@@ -21,6 +21,8 @@ struct VectorEntry: BitwiseCopyable {
     var tag: UInt64 = 0
     /// Notifications acted upon: handed to the handler, fanned out, or forwarded into the guest.
     var delivered: UInt64 = 0
+    /// Those of them that were forwarded into the guest.
+    var forwarded: UInt64 = 0
     var number: UInt32 = 0
     var generation: UInt32 = 0
     /// The first node of the fan-out list; `UInt32.max` for none.
@@ -48,6 +50,8 @@ struct VectorEntry: BitwiseCopyable {
     var deviceMasked = false
     /// INTx only: how it is served to a guest; see INTxLineServing.
     var way = INTxWay?.none
+    /// The next acknowledgement is one that was told on another loop.
+    var skipsAcknowledgement = false
     /// Signals have gone past the loop, so that only the device knows how many.
     var servedPast = false
     /// What the watchdog found, until `next` has told it.

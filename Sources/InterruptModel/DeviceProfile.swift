@@ -63,7 +63,9 @@ public struct DeviceProfile: Equatable, Sendable {
         case .intx: return IRQInfo(count: count, eventfd: true, maskable: true, automasked: true)
         case .msi: return IRQInfo(count: count, eventfd: true, noResize: !dialect.growsMSI)
         case .req: return IRQInfo(count: count, eventfd: true, noResize: true)
-        case .msix: return IRQInfo(count: count, eventfd: true, noResize: !growsMSIX(dialect))
+        case .msix:
+            let grows = growsMSIX(dialect)
+            return IRQInfo(count: count, eventfd: true, maskable: dialect.masksMSIX, noResize: !grows)
         case .err: return count == 0 ? nil : IRQInfo(count: count, eventfd: true, noResize: true)
         }
     }

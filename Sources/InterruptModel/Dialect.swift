@@ -39,6 +39,9 @@ public struct Dialect: Equatable, Sendable {
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
+    /// MSI-X vectors take MASK and UNMASK with NONE and BOOL, and GET_IRQ_INFO says so. The kernel's do not; those of a
+    /// device in user space can, and a VMM then leaves mask and pending bits to it.
+    public var masksMSIX = false
     /// A de-assigned range ends at `count` where it should end at start + count (libvfio-user's arithmetic).
     public var deassignEndsAtCount = false
 
@@ -64,11 +67,13 @@ public struct Dialect: Equatable, Sendable {
 
     /// A vfio-user server that follows Linux wherever the protocol lets it (docs/vfio-user.md).
     ///
-    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does.
+    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does. MSI-X vectors can be
+    /// masked by request, so that a VMM need not leave them to the guest-facing table.
     public static var vfioUser: Dialect {
         var dialect = Dialect.linux
         dialect.name = "vfio-user"
         dialect.growsMSI = true
+        dialect.masksMSIX = true
         return dialect
     }
 
@@ -102,6 +107,6 @@ public struct Dialect: Equatable, Sendable {
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
             && left.growsMSIX == right.growsMSIX && left.growsMSI == right.growsMSI
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
-            && left.deassignEndsAtCount == right.deassignEndsAtCount
+            && left.masksMSIX == right.masksMSIX && left.deassignEndsAtCount == right.deassignEndsAtCount
     }
 }

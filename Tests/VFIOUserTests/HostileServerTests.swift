@@ -97,6 +97,7 @@ struct HostileServerTests {
                         id: asked.header.id, command: 13, messageSize: UInt32(16 + payload), flags: 0x21, errno: errno
                     ).encoded + [UInt8](repeating: 7, count: payload))
             }
+            _ = try server.receive()
         }
         for errno in [EIO, EINVAL, EIO, ENOTSUP] {
             #expect(throws: VFIOUserError("DEVICE_RESET", .refused, errno: errno)) { try client.reset() }
