@@ -38,15 +38,17 @@ final class PeerProcess {
     }
 
     deinit {
-        process.terminate()
-        process.waitUntilExit()
+        kill()
         removeFile(path)
     }
 
     var id: Int32 { process.processIdentifier }
 
-    func kill() {
-        Glibc.kill(process.processIdentifier, SIGKILL)
+    func kill() { Self.end(process) }
+
+    /// Not by SIGTERM, which a child of a test's thread has blocked.
+    static func end(_ process: Process) {
+        if process.isRunning { Glibc.kill(process.processIdentifier, SIGKILL) }
         process.waitUntilExit()
     }
 

@@ -132,7 +132,7 @@ struct ServerInterruptTests {
         #expect(try client.ask(8, RawClient.setIRQs(0x26, index: 2, count: 1)) == invalid)
         #expect(try client.ask(8, RawClient.setIRQs(0x34, index: 2, count: 1)) == UInt32(ENOTTY))
         #expect(try client.ask(8, RawClient.setIRQs(0x22, index: 2, count: 8, payload: [1, 1])) == invalid)
-        #expect(try client.ask(8, RawClient.setIRQs(0x0c, index: 2, count: 1), fds: [fds[0]]) == UInt32(ENOTTY))
+        #expect(try client.ask(8, RawClient.setIRQs(0x0c, index: 1, count: 1), fds: [fds[0]]) == UInt32(ENOTTY))
         // A descriptor that is no eventfd.
         let file = try makeMemory(1)
         defer { close(file) }
