@@ -4,7 +4,7 @@ SIGNALS ?= 10000000
 SEEDS ?= 10000
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast soak test-sim embedded gate bench lint docs install clean packages bench-packages
+.PHONY: help demo build test test-fast test-vm soak test-sim embedded gate bench lint docs install clean packages bench-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -20,6 +20,9 @@ test: packages ## everything; closes on "N passed, N failed, N skipped"
 
 test-fast: packages ## unit tests only: no house rules, Embedded build or hot-path gate
 	@Scripts/test.sh fast
+
+test-vm: packages ## REQUESTS= SEED=: real VFIO, mdev, SR-IOV and nested KVM, in an emulated machine
+	@REQUESTS="$(REQUESTS)" SEED="$(SEED)" Scripts/test-vm.sh
 
 soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
 	@Scripts/soak.sh $(SIGNALS) $(SEED)

@@ -87,6 +87,11 @@ if embedded {
             name: "irqmux-soak",
             dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-differential", dependencies: ["VFIO", "InterruptModel", "CKernel"],
+            path: "Tests/differential", swiftSettings: settings))
     // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
     package.targets += [
         .target(
@@ -113,6 +118,8 @@ if embedded {
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        // Inside the emulated machine only: Scripts/test-vm.sh.
+        tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
 }

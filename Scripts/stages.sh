@@ -4,6 +4,9 @@
 # A row is: stage | pattern (extended, ignoring case) that the skip's reason matches | condition under which it can run.
 # The first row that matches decides. docs/testing.md says how a reason is worded.
 stages=(
+    'one cpu  | ^emulated machine: .*cpu | false'
+    'machine  | ^machine:        | false'
+    'vm       | ^vm:             | true'
     'kvm      | kvm              | [[ -r /dev/kvm && -w /dev/kvm ]]'
     'vfio     | vfio             | [[ -r /dev/vfio/vfio && -w /dev/vfio/vfio ]]'
     'iommufd  | iommufd          | [[ -r /dev/iommu && -w /dev/iommu ]]'

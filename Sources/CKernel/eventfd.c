@@ -2,6 +2,7 @@
 #include "irqmux_eventfd.h"
 
 #include <linux/aio_abi.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -74,4 +75,19 @@ int irqmux_eventfd_signal_foreign(int fd, bool may_block) {
     if (!(room.revents & POLLOUT)) return -EAGAIN;
     // Where AIO is filtered away, what is left is to look and write.
     return signal_by_kernel(fd) == 0 ? 0 : irqmux_eventfd_signal(fd, 1);
+}
+
+int irqmux_eventfd_probe_create(void) {
+    struct io_uring_params params;
+    memset(&params, 0, sizeof params);
+    long ring = syscall(SYS_io_uring_setup, 1, &params);
+    return ring < 0 ? -errno : (int)ring;
+}
+
+int irqmux_eventfd_probe(int probe, int fd) {
+    if (syscall(SYS_io_uring_register, probe, IORING_REGISTER_EVENTFD, &fd, 1) == 0) {
+        syscall(SYS_io_uring_register, probe, IORING_UNREGISTER_EVENTFD, NULL, 0);
+        return 1;
+    }
+    return errno == EINVAL ? 0 : -errno;
 }

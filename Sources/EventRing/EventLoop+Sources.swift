@@ -3,6 +3,9 @@ internal import CKernel
 // Adding, removing, arming and disarming: bookkeeping only. Requests to the kernel are collected in the work list and
 // go out together with the next wait, so that a change of 2048 sources costs a handful of system calls.
 extension EventLoop {
+    /// Bytes that each place in the table of sources takes.
+    public static var bytesPerSource: Int { MemoryLayout<Source>.stride }
+
     /// Adds an eventfd and arms it.
     ///
     /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
@@ -13,8 +16,8 @@ extension EventLoop {
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
     ///   - tag: Comes back with each event.
-    /// - Throws: `ENOSPC` when the table is full; `EBADF`; with another delivery than `edge` `EMFILE`, for then the loop
-    ///   keeps a descriptor of its own.
+    /// - Throws: `ENOSPC` when the table is full; `EBADF`; with another delivery than `edge` `EMFILE`, for then the
+    ///   loop keeps a descriptor of its own.
     public mutating func add(_ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge) throws(RingError) -> SourceID
     {
         let flags = irqmux_fd_flags(descriptor)

@@ -14,11 +14,19 @@ final class AttachedGuest {
     private var bindings: [GuestBinding?]
     /// By the pair's place.
     private var pairs: [PairRecord?]
+    /// Served vectors that wait for their routes to be committed, one bit a place; how many; and how many are bypassed.
+    var unsettled: [UInt64]
+    var unsettledCount = 0
+    var settledCount = 0
+    /// Runs while some wait; and how many waited when it was started.
+    var settleTimer: TimerID?
+    var settleMark = 0
 
     init(_ table: GuestTable, vectors: Int, pairs: Int) {
         self.table = table
         member = table.join()
         bindings = [GuestBinding?](repeating: nil, count: vectors)
+        unsettled = [UInt64](repeating: 0, count: (vectors + 63) / 64)
         self.pairs = [PairRecord?](repeating: nil, count: pairs)
     }
 
@@ -65,14 +73,27 @@ final class AttachedGuest {
     }
 
     /// An irqfd on an eventfd of its own. The GSI has been claimed for the vector.
-    func makeBinding(_ gsi: GSI, _ slot: UInt32, _ vector: Vector, user: Int32) throws(MuxError) -> GuestBinding {
+    func makeBinding(_ gsi: GSI, _ slot: UInt32) throws(MuxError) -> GuestBinding {
         let eventfd: EventFD
         do throws(RingError) { eventfd = try EventFD() } catch { throw MuxError(error) }
         let number = eventfd.number
         do throws(KVMError) {
             let irqfd = try table.machine.assignIRQFD(number, gsi: gsi)
-            return GuestBinding(vector, gsi, user: user, eventfd, irqfd, table, owner(slot))
+            return GuestBinding(gsi, eventfd, irqfd, table, owner(slot))
         } catch { throw table.take(error) }
+    }
+
+    /// An irqfd on an eventfd that the device signals already, which the binding owns from now on.
+    func bind(_ eventfd: Int32, _ gsi: GSI, _ slot: UInt32) throws(MuxError) -> GuestBinding {
+        do throws(KVMError) {
+            let irqfd = try table.machine.assignIRQFD(eventfd, gsi: gsi)
+            return GuestBinding(gsi, EventFD(owning: eventfd), irqfd, table, owner(slot))
+        } catch { throw table.take(error) }
+    }
+
+    /// A binding, what refers to it, and the owner of a GSI.
+    static var bytesPerVector: Int {
+        GuestBinding.bytes + MemoryLayout<GuestBinding?>.stride + MemoryLayout<UInt64>.stride
     }
 }
 
@@ -85,20 +106,14 @@ final class GuestBinding: @unchecked Sendable {
     /// Deassigned before the eventfd is closed.
     private var irqfd: IRQFD?
     let eventfd: EventFD
-    /// Made once, so that switching allocates nothing: the vector signals the bypass eventfd, the user eventfd.
-    let bypassRequest: IRQRequest
-    let userRequest: IRQRequest
 
     init(
-        _ vector: Vector, _ gsi: GSI, user: Int32, _ eventfd: consuming EventFD, _ irqfd: consuming IRQFD,
-        _ table: GuestTable, _ owner: UInt64
+        _ gsi: GSI, _ eventfd: consuming EventFD, _ irqfd: consuming IRQFD, _ table: GuestTable, _ owner: UInt64
     ) {
         self.gsi = gsi
         self.table = table
         self.owner = owner
         self.irqfd = consume irqfd
-        bypassRequest = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([eventfd.number]))
-        userRequest = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([user]))
         self.eventfd = eventfd
     }
 
@@ -116,5 +131,14 @@ final class GuestBinding: @unchecked Sendable {
         guard irqfd != nil else { return }
         irqfd = nil
         table.release(gsi, of: owner)
+    }
+
+    /// What an instance takes: its fields behind an object's header of 16 bytes, in malloc's steps of 16 with a header
+    /// of 8.
+    static var bytes: Int {
+        let fields =
+            MemoryLayout<GSI>.stride + MemoryLayout<IRQFD?>.stride + MemoryLayout<EventFD>.stride
+            + MemoryLayout<GuestTable>.stride + MemoryLayout<UInt64>.stride
+        return (16 + fields + 8 + 15) & ~15
     }
 }

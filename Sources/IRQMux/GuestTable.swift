@@ -115,6 +115,17 @@ final class GuestTable: @unchecked Sendable {
         }
     }
 
+    /// Gives the GSI of a vector back that is neither bound nor used by its owner any more, and its route with the next
+    /// commit. No effect when it is somebody else's by now.
+    func giveBack(_ gsi: GSI, of owner: UInt64) {
+        lock.withLock {
+            guard owners[Int(gsi)] == owner || owners[Int(gsi)] == Self.nobody else { return }
+            owners[Int(gsi)] = Self.nobody
+            routing.remove(gsi)
+            try? allocator.free(gsi)
+        }
+    }
+
     /// Commits what is wanted; `false` when there was nothing to commit.
     func commit() throws(MuxError) -> Bool {
         try lock.withLock { () throws(MuxError) in
@@ -122,6 +133,9 @@ final class GuestTable: @unchecked Sendable {
             return try commitWanted()
         }
     }
+
+    /// The route that is wanted for a GSI, committed or not.
+    func wantedRoute(_ gsi: GSI) -> GSIRoute? { lock.withLock { routing.wanted[gsi] } }
 
     /// The committed route of a GSI.
     func liveRoute(_ gsi: GSI) -> GSIRoute? { lock.withLock { routing.live[gsi] } }

@@ -78,6 +78,7 @@ extension Mux {
     @inline(never)
     mutating func ownTimer(_ slot: UInt32) {
         guard slot != Self.watchdogSlot else { return watch() }
+        guard slot != Self.settleSlot else { return settleDue() }
         guard entries[slot].way == .mappingToggle, let line = lines.byPlace[Int(entries[slot].device)] else { return }
         line.timer = nil
         guard entries[slot].inService, line.atWork else { return }

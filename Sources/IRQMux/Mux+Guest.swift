@@ -132,7 +132,9 @@ extension Mux {
     ///   and the changes stay wanted.
     @discardableResult
     public mutating func commitRoutes() throws(MuxError) -> Bool {
-        try attachedGuest().table.commit()
+        let isAsked = try attachedGuest().table.commit()
+        settle()
+        return isAsked
     }
 
     /// How often the mux has committed routes to the guest.

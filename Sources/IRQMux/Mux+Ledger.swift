@@ -54,7 +54,10 @@ extension Mux {
         ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
         let held: UInt64 = entries[slot].gate.isPending || entries[slot].ready || entries[slot].silenced ? 1 : 0
         var underWay: UInt64 = 0
-        if notifications == entries[slot].accountedNotifications {
+        if entries[slot].isServed {
+            // Every signal that somebody looked at was counted: see Mux+Served.
+            underWay = signals &- entries[slot].accountedSignals
+        } else if notifications == entries[slot].accountedNotifications {
             underWay = signals &- entries[slot].accountedSignals
         } else {
             entries[slot].accountedNotifications = notifications

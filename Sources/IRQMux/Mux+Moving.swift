@@ -60,6 +60,11 @@ extension Mux {
         guard entries[slot].source != nil else {
             throw MuxError("moving a vector", errno: ENOENT, remedy: "nothing listens to the vector")
         }
+        guard !entries[slot].isServed else {
+            throw MuxError(
+                "moving a vector", errno: EBUSY, remedy: "it serves the guest's MSI or MSI-X registers, which stay here"
+            )
+        }
         acknowledgeHandedOut()
         entries[slot].gate.halt()
         shut(slot)

@@ -77,6 +77,7 @@ extension Mux {
         switch entry.route {
         case .handler: return (.user, "its route is a handler of this process")
         case .fanOut: return (.user, "its route is a fan-out, which the loop writes")
+        case .injected: return (.detour, "its route is not committed yet: the loop injects its message")
         case .guest, .detour: break
         case .parked: return (.parked, "")
         }

@@ -83,6 +83,7 @@ extension DeviceInterrupts {
         let (found, refusal) = Self.resolve(number, dialect, lookUp)
         guard let found else { return refusal }
         slots[slot].trigger = found
+        slots[slot].wasAssigned = true
         changes.append(.assigned(vector, found))
         if vector.index == .msix { masks.msix[slot] = false }
         if let pending = firePending(vector) { changes.append(.signalled(vector, pending)) }

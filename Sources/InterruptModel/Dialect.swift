@@ -10,6 +10,8 @@ public struct Dialect: Equatable, Sendable {
         case oneActiveType
         /// One table for the three types, nothing is ever enabled; INTx 0, MSI 0 and MSI-X 0 are the same entry.
         case sharedByTypes
+        /// INTx and MSI have one vector each, and nothing else is there (the kernel's sample mediated device).
+        case oneVectorEach
     }
 
     /// Which implementation this is.
@@ -91,6 +93,14 @@ public struct Dialect: Equatable, Sendable {
         dialect.errWithoutPCIe = true
         dialect.growsMSIX = false
         dialect.deassignEndsAtCount = true
+        return dialect
+    }
+
+    /// The kernel's sample mediated device, mtty, as of Linux 6.12. That of 6.1 has no rules to speak of: it ignores
+    /// masks and −1, and frees an eventfd twice when it is disabled twice.
+    public static var mtty: Dialect {
+        var dialect = Dialect(name: "mtty")
+        dialect.tables = .oneVectorEach
         return dialect
     }
 
