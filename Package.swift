@@ -68,7 +68,8 @@ if embedded {
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO", "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO",
+                "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
