@@ -25,12 +25,19 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "KVM", dependencies: ["CKernel", "EventRing"], swiftSettings: settings),
     .target(name: "VFIO", dependencies: ["CKernel", "InterruptModel"], swiftSettings: settings),
     .target(name: "IRQMux", dependencies: ["EventRing", "InterruptModel", "KVM", "CKernel"], swiftSettings: settings),
+    // The C library: its header, written by hand, and what the header declares.
+    .target(name: "CIRQMuxHeader"),
+    .target(
+        name: "CIRQMux",
+        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"],
+        swiftSettings: settings),
 ]
 
 let package = Package(
     name: "irqmux",
     products: [
-        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"])
+        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"]),
+        .library(name: "CIRQMux", targets: ["CIRQMux"]),
     ],
     targets: embeddedCleanRooms,
     swiftLanguageModes: [.v6]
