@@ -15,6 +15,10 @@ stages=(
     'root     | root|privilege   | (( EUID == 0 ))'
     'files    | rlimit_nofile    | (( $(ulimit -Hn) >= 65536 ))'
     'sanitizer | sanitizer       | false'
+    'gcc      | gcc              | command -v gcc g++ >/dev/null'
+    'valgrind | valgrind         | command -v valgrind >/dev/null'
+    'rustc    | rustc            | command -v rustc >/dev/null'
+    'dpkg     | dpkg             | command -v dpkg-deb >/dev/null'
 )
 
 # Whether the machine could have run what was skipped for this reason: prints why the skip counts as a failure, or
