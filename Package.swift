@@ -61,11 +61,13 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "HostDevices", dependencies: ["CKernel", "InterruptModel", "VFIO"], swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO", "CKernel",
+                "IRQMux", "Exerciser", "MicroGuest", "HostDevices", "EventRing", "InterruptModel", "KVM", "VFIO",
+                "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -91,10 +93,11 @@ if embedded {
         tests("InterruptModelTests", ["InterruptModel"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
+        tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        tests("CommandTests", ["irqmux", "HostDevices", "EventRing", "InterruptModel", "VFIO"]),
         tests("HouseTests", []),
     ]
 }

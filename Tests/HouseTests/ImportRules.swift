@@ -10,13 +10,14 @@ enum ImportRules {
         "EventRing": ["CKernel", "CLiburing"],
         "InterruptModel": ["CKernel"],
         "Exerciser": ["InterruptModel", "EventRing", "CKernel"],
+        "HostDevices": ["VFIO", "InterruptModel", "CKernel"],
         "KVM": ["EventRing", "CKernel"],
         "VFIO": ["InterruptModel", "CKernel"],
         "MicroGuest": ["KVM", "EventRing", "CKernel"],
         "IRQMux": ["InterruptModel", "EventRing", "KVM", "CKernel"],
         "irqmux": [
             "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "KVM", "MicroGuest", "VFIO",
-            "IRQMux",
+            "HostDevices", "IRQMux",
         ],
     ]
     /// The rooms that also build in Embedded Swift.
