@@ -1,9 +1,10 @@
 # The front door. Every target says what it does: make help
 PREFIX ?= /usr/local
 SIGNALS ?= 10000000
+SEEDS ?= 10000
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast soak embedded gate bench lint docs install clean packages bench-packages
+.PHONY: help demo build test test-fast soak test-sim embedded gate bench lint docs install clean packages bench-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -22,6 +23,9 @@ test-fast: packages ## unit tests only: no house rules, Embedded build or hot-pa
 
 soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
 	@Scripts/soak.sh $(SIGNALS) $(SEED)
+
+test-sim: packages ## SEEDS= SEED=: so many simulated histories, or the one of SEED
+	@Scripts/sim.sh $(if $(SEED),1 $(SEED),$(SEEDS))
 
 embedded: packages ## the Embedded build, linked into a C program that runs
 	@Scripts/embedded.sh

@@ -85,12 +85,19 @@ if embedded {
         .executableTarget(
             name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
+    package.targets += [
+        .target(
+            name: "Simulator", dependencies: ["InterruptModel"], path: "Tests/Simulator", swiftSettings: settings),
+        .executableTarget(
+            name: "irqmux-sim", dependencies: ["Simulator"], path: "Tests/sim", swiftSettings: settings),
+    ]
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
     }
     package.targets += [
         tests("EventRingTests", ["EventRing", "CLiburing"]),
-        tests("InterruptModelTests", ["InterruptModel"]),
+        tests("InterruptModelTests", ["InterruptModel", "Simulator"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
         tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),

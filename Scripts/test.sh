@@ -65,6 +65,8 @@ judge_skips() {
 unit_tests
 if [[ $scope == all ]]; then
     stage "soak, scaled down" Scripts/soak.sh 300000 1
+    stage "simulator, 10000 seeds" Scripts/sim.sh 10000 1
+    stage "simulator finds every mutation" Scripts/sim.sh mutations
     stage "embedded build, linked and run from C" Scripts/embedded.sh
     stage "hot-path gate" Scripts/hot-path-gate.sh
     stage "hot-path gate can fail" Scripts/hot-path-gate.sh --self-test

@@ -10,6 +10,8 @@ final class DeviceCore: Sendable {
         /// The line was asserted and nobody has been told yet.
         var lineUntold = false
         var registers = RegisterFile()
+        var configuration: ConfigurationSpace
+        var messages: MessageTable
     }
 
     let table: VectorTable
@@ -18,14 +20,20 @@ final class DeviceCore: Sendable {
     let control: EventFD
     let isClosing = Atomic<Bool>(false)
 
-    init(_ profile: DeviceProfile, _ dialect: Dialect) throws(DeviceError) {
+    init(_ configuration: ExerciserConfiguration) throws(DeviceError) {
+        let (profile, dialect) = (try configuration.profile(), configuration.dialect)
         do {
             control = try EventFD()
         } catch {
             throw DeviceError("create the software device", errno: error.errno, remedy: error.remedy)
         }
         table = VectorTable(profile, dialect)
-        state = Mutex(State(interrupts: DeviceInterrupts(profile, dialect)))
+        var interrupts = DeviceInterrupts(profile, dialect)
+        interrupts.setBusMaster(configuration.isBusMasterAtStart) { _, _ in }
+        state = Mutex(
+            State(
+                interrupts: interrupts, configuration: ConfigurationSpace(configuration),
+                messages: MessageTable(vectors: configuration.msix)))
     }
 
     deinit {
@@ -66,6 +74,7 @@ final class DeviceCore: Sendable {
             }
         }
         if case .pended = result, vector.index == .intx { state.lineUntold = true }
+        if vector.index == .err { state.configuration.logError() }
         if case .signal(let eventFD) = result { signal(vector, eventFD, intendedNs) }
         return result
     }
@@ -85,18 +94,12 @@ final class DeviceCore: Sendable {
     }
 
     /// An unmask, a DisINTx write or an enable found the line asserted and tells the listener.
-    private func tellLine(_ eventFD: AssignedEventFD, _ state: inout State) {
+    func tellLine(_ eventFD: AssignedEventFD, _ state: inout State) {
         let pin = Vector(.intx, 0)
         // Told a second time, it is another interrupt; told for the first time, it is the one already counted.
         if !state.lineUntold { table.with(pin) { VectorRecord.count($0.raised) } }
         state.lineUntold = false
         signal(pin, eventFD, irqmux_monotonic_ns())
-    }
-
-    func writeDisINTx(_ set: Bool) {
-        state.withLock { state in
-            if let eventFD = state.interrupts.writeDisINTx(set) { tellLine(eventFD, &state) }
-        }
     }
 
     /// The unmasking eventfd behind `descriptor` became readable; takes its count and unmasks if it is still installed.

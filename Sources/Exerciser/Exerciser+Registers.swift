@@ -1,28 +1,21 @@
 internal import CKernel
-public import InterruptModel
+internal import InterruptModel
 internal import Synchronization
 
-/// BAR 0: 32-bit registers, little-endian, at multiples of four. docs/exerciser.md describes the map.
+/// BAR 0: what each register reads and does. docs/exerciser.md describes the map.
 extension Exerciser {
-    /// Reads a register of BAR 0 (region 0).
-    ///
-    /// - Throws: `EINVAL` for another region, a width other than 4, an offset without a readable register, or a counter
-    ///   of a vector that the device does not have.
-    public func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
-        let register = try Self.register(region, offset, count, "read a register")
-        guard let value = read(register) else {
-            throw DeviceError("read a register", errno: EINVAL, remedy: "select a vector that the device has")
+    /// Writes a register and keeps in ERROR whether it took the value.
+    func write(_ register: Register, _ value: UInt32) {
+        var errno: Int32 = 0
+        do {
+            try carryOut(register, value)
+        } catch {
+            errno = error.errno
         }
-        return UInt64(value)
+        core.state.withLock { $0.registers.error = errno }
     }
 
-    /// Writes a register of BAR 0 (region 0). Only the lower 32 bits of `value` count.
-    ///
-    /// - Throws: `EINVAL` for another region, a width other than 4, an offset without a writable register, or a value
-    ///   the register does not take; `EBUSY` for GO while a run is in progress; `EAGAIN` when no thread can be started.
-    public func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
-        let register = try Self.register(region, offset, count, "write a register")
-        let value = UInt32(truncatingIfNeeded: value)
+    private func carryOut(_ register: Register, _ value: UInt32) throws(DeviceError) {
         switch register {
         case .go: if value != 0 { try start(core.state.withLock { $0.registers.plan }) }
         case .stop: if value != 0 { stop() }
@@ -46,15 +39,6 @@ extension Exerciser {
         DeviceError("write a register", errno: EINVAL, remedy: "the register takes no such value (docs/exerciser.md)")
     }
 
-    private static func register(
-        _ region: UInt32, _ offset: UInt64, _ count: Int, _ operation: StaticString
-    ) throws(DeviceError) -> Register {
-        guard region == 0, count == 4, let register = Register(rawValue: offset) else {
-            throw DeviceError(operation, errno: EINVAL, remedy: "registers are 32 bits wide, in region 0")
-        }
-        return register
-    }
-
     private var features: UInt32 {
         var bits: UInt32 = 0
         for index in IRQIndex.allCases where (core.state.withLock { $0.interrupts.info(index)?.count ?? 0 }) > 0 {
@@ -75,8 +59,8 @@ extension Exerciser {
         }
     }
 
-    /// The register's value; `nil` for a counter of a vector that the device does not have.
-    private func read(_ register: Register) -> UInt32? {
+    /// The register's value; 0 for a counter of a vector that the device does not have.
+    func read(_ register: Register) -> UInt32 {
         switch register {
         case .magic: return Register.magicNumber
         case .version: return Register.mapVersion
@@ -91,6 +75,7 @@ extension Exerciser {
         case .pendedLow: return counter { $0.pended.load(ordering: .relaxed) }
         case .mergedLow: return counter { $0.merged.load(ordering: .relaxed) }
         case .droppedLow: return counter { $0.ledger(pending: false).dropped }
+        case .raisedLow: return counter { $0.raised.load(ordering: .relaxed) }
         case .lastSequenceLow: return latchLast()
         case .raise, .go, .stop, .reset, .intxAssert, .intxAcknowledge: return 0
         default: return core.state.withLock { $0.registers.get(register) }
@@ -99,17 +84,17 @@ extension Exerciser {
 
     private func latch(_ value: UInt64) -> UInt32 { core.state.withLock { $0.registers.latch(value) } }
 
-    private func counter(_ value: (borrowing VectorRecord) -> UInt64) -> UInt32? {
+    private func counter(_ value: (borrowing VectorRecord) -> UInt64) -> UInt32 {
         core.state.withLock { state in
-            guard core.table.has(state.registers.vector) else { return nil }
+            guard core.table.has(state.registers.vector) else { return state.registers.latch(0) }
             return state.registers.latch(core.table.with(state.registers.vector, value))
         }
     }
 
-    private func latchLast() -> UInt32? {
+    private func latchLast() -> UInt32 {
         core.state.withLock { state in
-            guard core.table.has(state.registers.vector) else { return nil }
-            let last = core.table.with(state.registers.vector) { $0.last() }
+            let vector = state.registers.vector
+            let last = core.table.has(vector) ? core.table.with(vector) { $0.last() } : (sequence: 0, intendedNs: 0)
             state.registers.latchedTime = last.intendedNs
             return state.registers.latch(last.sequence)
         }
@@ -131,6 +116,7 @@ extension RegisterFile {
         case .seedHigh: UInt32(seed >> 32)
         case .lastTimeLow: UInt32(truncatingIfNeeded: latchedTime)
         case .lastTimeHigh: UInt32(latchedTime >> 32)
+        case .error: UInt32(bitPattern: error)
         default: latchedHigh
         }
     }

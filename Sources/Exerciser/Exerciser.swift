@@ -22,7 +22,7 @@ public final class Exerciser: InterruptDevice, Sendable {
     /// - Throws: `EINVAL` for a configuration that no PCI device can have; `EMFILE`, `ENFILE`, `ENOMEM`.
     public init(_ configuration: ExerciserConfiguration = ExerciserConfiguration()) throws(DeviceError) {
         self.configuration = configuration
-        core = try DeviceCore(configuration.profile(), configuration.dialect)
+        core = try DeviceCore(configuration)
         runner = RaiseRunner(core)
         listener = UnmaskListener(core)
     }
@@ -55,7 +55,8 @@ public final class Exerciser: InterruptDevice, Sendable {
     }
 
     /// Resets the function: a run in progress ends, the line is let go, pending interrupts are dropped as `deviceGone`,
-    /// the registers take their first values. Assignments, masks and counters stay.
+    /// the registers take their first values. Assignments, masks, counters and configuration space stay, as behind
+    /// the kernel, which saves the latter and puts it back; a function level reset in configuration space clears it.
     public func reset() throws(DeviceError) {
         runner.stop()
         core.reset()

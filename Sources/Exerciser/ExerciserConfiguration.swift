@@ -13,6 +13,9 @@ public struct ExerciserConfiguration: Equatable, Sendable {
     public var hostVectors: UInt32 = 2048
     /// Whether MSI-X grows after it was enabled.
     public var growsMSIX = true
+    /// Whether memory decoding and bus mastering are on from the beginning, as after a driver has turned them on.
+    /// Otherwise the command register is 0, as after power-up, and messages are lost until the driver has.
+    public var isBusMasterAtStart = true
     /// Whose rules the device follows.
     public var dialect = Dialect.linux
 
@@ -37,6 +40,8 @@ public struct ExerciserConfiguration: Equatable, Sendable {
         var profile = DeviceProfile(hasINTx: intx == 1, msiVectors: msi, msixVectors: msix)
         profile.hostVectors = hostVectors
         profile.platformGrowsMSIX = growsMSIX
+        // MSI has per-vector masking, and with it pending bits.
+        profile.msiHasPendingBits = true
         return profile
     }
 }

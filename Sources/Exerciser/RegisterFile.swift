@@ -39,6 +39,9 @@ enum Register: UInt64, CaseIterable {
     case intxAssert = 0x090
     case intxAcknowledge = 0x094
     case intxStatus = 0x098
+    case error = 0x09c
+    case raisedLow = 0x0a0
+    case raisedHigh = 0x0a4
 
     /// "IRQX", as its bytes stand in memory.
     static let magicNumber: UInt32 = 0x5851_5249
@@ -55,6 +58,8 @@ struct RegisterFile: Equatable, Sendable {
     var count: UInt32 = 1
     var interval: UInt64 = 0
     var seed: UInt64 = 0
+    /// The errno that the last write of a register earned; 0 when it was taken.
+    var error: Int32 = 0
     /// The high half of the 64-bit counter whose low half was read last.
     var latchedHigh: UInt32 = 0
     /// The time that belongs to the sequence number read last.

@@ -80,6 +80,7 @@ extension DeviceInterrupts {
         switch index {
         case .intx: return nil
         case .msi: return dialect.tables == .oneActiveType ? .refused(errno, .msiNotMaskable) : nil
+        case .msix where dialect.masksMSIX: return nil
         case .msix: return dialect.tables == .oneActiveType ? .refused(errno, .msixNotMaskable) : nil
         case .err, .req: return .refused(errno, .eventNotMaskable)
         }
@@ -91,6 +92,7 @@ extension DeviceInterrupts {
         case (.intx, .trigger): return triggerINTx(request, lookUp)
         case (.intx, .mask): return maskINTx(request)
         case (.intx, .unmask): return unmaskINTx(request, lookUp)
+        case (.msix, .mask), (.msix, .unmask): return maskMSIX(request)
         case (.msi, _), (.msix, _): return triggerMSI(request, lookUp)
         case (.err, _): return Self.trigger(.err, &err, request, dialect, lookUp)
         case (.req, _): return Self.trigger(.req, &req, request, dialect, lookUp)

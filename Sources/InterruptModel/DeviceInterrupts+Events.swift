@@ -34,9 +34,12 @@ extension DeviceInterrupts {
         let number = Int(vector.number)
         guard dialect.tables == .oneActiveType else { return Self.result(slots[number].trigger) }
         guard activeType == vector.index else { return .dropped(.disabled) }
-        if let trigger = slots[number].trigger { return .signal(trigger) }
+        guard masks.isBusMaster else { return .dropped(.disabled) }
+        if let trigger = slots[number].trigger, !masks.holds(vector) { return .signal(trigger) }
         // An MSI-X entry without a handler is masked in the table, and a masked entry sets its pending bit instead.
-        guard vector.index == .msix || profile.msiHasPendingBits else { return .dropped(.unassigned) }
+        guard slots[number].trigger != nil || vector.index == .msix || profile.msiHasPendingBits else {
+            return .dropped(.unassigned)
+        }
         guard !slots[number].pending else { return .alreadyPending }
         slots[number].pending = true
         return .pended

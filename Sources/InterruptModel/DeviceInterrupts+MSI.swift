@@ -83,16 +83,15 @@ extension DeviceInterrupts {
         guard let found else { return refusal }
         slots[slot].trigger = found
         changes.append(.assigned(vector, found))
-        if slots[slot].pending {
-            slots[slot].pending = false
-            changes.append(.signalled(vector, found))
-        }
+        if vector.index == .msix { masks.msix[slot] = false }
+        if let pending = firePending(vector) { changes.append(.signalled(vector, pending)) }
         return nil
     }
 
     private mutating func release(_ vector: Vector, _ changes: inout [Change]) {
         guard let old = slots[Int(vector.number)].trigger else { return }
         slots[Int(vector.number)].trigger = nil
+        if vector.index == .msix { masks.msix[Int(vector.number)] = true }
         changes.append(.released(vector, old))
     }
 

@@ -35,6 +35,7 @@ public struct DeviceInterrupts: Equatable, Sendable {
 
     var line = Line()
     var slots: [Slot]
+    var masks: MessageMasks
     var err: AssignedEventFD?
     var req: AssignedEventFD?
 
@@ -43,6 +44,7 @@ public struct DeviceInterrupts: Equatable, Sendable {
         self.profile = profile
         self.dialect = dialect
         slots = Array(repeating: Slot(), count: Int(max(profile.msiVectors, profile.msixVectors, 1)))
+        masks = MessageMasks(msixVectors: profile.msixVectors)
     }
 
     /// What GET_IRQ_INFO answers; `nil` where it answers EINVAL.

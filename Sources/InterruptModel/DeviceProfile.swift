@@ -62,7 +62,9 @@ public struct DeviceProfile: Equatable, Sendable {
         switch index {
         case .intx: return IRQInfo(count: count, eventfd: true, maskable: true, automasked: true)
         case .msi, .req: return IRQInfo(count: count, eventfd: true, noResize: true)
-        case .msix: return IRQInfo(count: count, eventfd: true, noResize: !growsMSIX(dialect))
+        case .msix:
+            let grows = growsMSIX(dialect)
+            return IRQInfo(count: count, eventfd: true, maskable: dialect.masksMSIX, noResize: !grows)
         case .err: return count == 0 ? nil : IRQInfo(count: count, eventfd: true, noResize: true)
         }
     }

@@ -37,6 +37,9 @@ public struct Dialect: Equatable, Sendable {
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
+    /// MSI-X vectors take MASK and UNMASK with NONE and BOOL, and GET_IRQ_INFO says so. The kernel's do not; those of a
+    /// device in user space can, and a VMM then leaves mask and pending bits to it.
+    public var masksMSIX = false
     /// A de-assigned range ends at `count` where it should end at start + count (libvfio-user's arithmetic).
     public var deassignEndsAtCount = false
 
@@ -90,6 +93,6 @@ public struct Dialect: Equatable, Sendable {
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
             && left.growsMSIX == right.growsMSIX
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
-            && left.deassignEndsAtCount == right.deassignEndsAtCount
+            && left.masksMSIX == right.masksMSIX && left.deassignEndsAtCount == right.deassignEndsAtCount
     }
 }

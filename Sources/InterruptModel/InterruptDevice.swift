@@ -46,6 +46,11 @@ public protocol InterruptDevice: ~Copyable {
     /// Resets the device's function. Interrupt assignments stay, as with `VFIO_DEVICE_RESET`.
     func reset() throws(DeviceError)
 
+    /// What the device says of region `number`; an absent one, which is the default, where it says nothing.
+    ///
+    /// - Throws: `EINVAL` for a number beyond the device's regions.
+    func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo
+
     /// Reads `count` ∈ {1, 2, 4, 8} bytes of a region, little-endian.
     ///
     /// - Throws: `EINVAL` for a region, offset or width the device does not have.
@@ -70,6 +75,11 @@ public protocol InterruptDevice: ~Copyable {
 }
 
 extension InterruptDevice where Self: ~Copyable {
+    /// No region is described.
+    public func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo {
+        RegionInfo(index: number, size: 0, offset: 0)
+    }
+
     /// The kernel's: a whole table in one request.
     public var planRules: IRQPlanRules { IRQPlanRules() }
 

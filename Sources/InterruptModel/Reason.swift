@@ -6,7 +6,8 @@ public enum Reason: Equatable, Sendable, CaseIterable {
     /// The index has no MASK and UNMASK.
     case msiNotMaskable, msixNotMaskable, eventNotMaskable
     /// The request does not go with what the device is doing already.
-    case otherTypeActive, notEnabled, notEnabledLoopback, notEnabledMask, intxTakesOneVector, maskByEventFD
+    case otherTypeActive, notEnabled, notEnabledLoopback, notEnabledMask, msixNotEnabledMask, intxTakesOneVector
+    case maskByEventFD
     case unmaskEventFDBusy, noneToSignal, noneToRemove, eventTakesOneVector, belowMinusOne, mixedEventFDs
     /// A descriptor is bad, or the host lacks something.
     case notOpen, notAnEventFD, notConnected, lineShared, noVectorsAsked, noVectorsLeft, fewerVectors
@@ -16,7 +17,7 @@ public enum Reason: Equatable, Sendable, CaseIterable {
     case enabled, enabledWithoutTrigger, assigned, nothingAsked, disabled, looped, loopedNowhere, falseByte
     /// Success, of a kind that often surprises: read `explanation`.
     case loopbackGated, masked, alreadyMasked, unmasked, notMasked, stillAsserted, unmaskGated
-    case unmaskInstalled, unmaskRemoved, removed, ignored
+    case messagesMasked, messagesUnmasked, unmaskInstalled, unmaskRemoved, removed, ignored
 }
 
 extension Reason {
@@ -48,6 +49,7 @@ extension Reason {
         case .notEnabled: "the index is not enabled, so there is nothing to disable"
         case .notEnabledLoopback: "the index is not enabled, so there is nothing to signal"
         case .notEnabledMask: "INTx is not enabled, so there is nothing to mask or unmask"
+        case .msixNotEnabledMask: "MSI-X is not enabled, so there is nothing to mask or unmask"
         case .intxTakesOneVector: "INTx takes start 0 and count 1"
         case .maskByEventFD: "the kernel has no masking by eventfd, only unmasking"
         case .unmaskEventFDBusy: "an eventfd that unmasks INTx is installed already"
@@ -80,6 +82,8 @@ extension Reason {
         case .loopedNowhere: "no vector of the range has an eventfd, so nothing is signalled"
         case .falseByte: "every byte is false, so nothing happens"
         case .loopbackGated: "DisINTx is set in the command register, so nothing is signalled"
+        case .messagesMasked: "the vectors are masked: what they raise stays pending"
+        case .messagesUnmasked: "the vectors are unmasked, and what was pending has fired"
         case .masked: "INTx is masked"
         case .alreadyMasked: "INTx was masked already"
         case .unmasked: "INTx is unmasked"
@@ -102,7 +106,7 @@ extension Reason {
         case .eventNotMaskable: "take the eventfd away with -1"
         case .otherTypeActive: "disable it first (TRIGGER, NONE, start 0, count 0)"
         case .notEnabled: "keep track of the active type; teardown must not disable what is not enabled"
-        case .notEnabledLoopback, .notEnabledMask: "enable it first by assigning an eventfd"
+        case .notEnabledLoopback, .notEnabledMask, .msixNotEnabledMask: "enable it first by assigning an eventfd"
         case .maskByEventFD: "mask with NONE or BOOL"
         case .unmaskEventFDBusy: "remove it with -1 first"
         case .rangeOutside: "ask GET_IRQ_INFO for the number of vectors"

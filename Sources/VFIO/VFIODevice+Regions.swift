@@ -12,6 +12,16 @@ extension VFIODevice {
         return info
     }
 
+    /// What the kernel says of region `number`.
+    ///
+    /// - Throws: `EINVAL` for a number beyond the device's regions.
+    public func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo {
+        guard number < UInt32(regions.count) else {
+            throw DeviceError("GET_REGION_INFO", errno: EINVAL, remedy: VFIOError.Reason.noSuchPlace.remedy)
+        }
+        return regions[Int(number)]
+    }
+
     private func place(
         _ region: UInt32, _ offset: UInt64, _ count: Int, _ operation: StaticString
     ) throws(DeviceError) -> UInt64 {

@@ -29,6 +29,7 @@ struct MirrorTests {
         let device = try Exerciser(configuration)
         var profile = DeviceProfile(msiVectors: 4, msixVectors: 8)
         profile.hostVectors = 6
+        profile.msiHasPendingBits = true
         var model = DeviceInterrupts(profile, configuration.dialect)
         let events = try EventFDs(6)
         let numbers = events.numbers

@@ -60,6 +60,7 @@ struct RegisterTests {
         #expect(try device.register(0x14) == 0)
         try device.register(0x14, 9)
         #expect(try device.wideRegister(0x78) == 1)
+        #expect(try device.wideRegister(0xa0) == 3)
     }
 
     @Test("INTx is asserted, told and acknowledged")
@@ -84,7 +85,9 @@ struct RegisterTests {
         try device.register(0x2c, 1)
         try device.register(0x38, 1)
         #expect(try device.register(0x40) & 1 == 1)
-        #expect(throws: DeviceError("start raising", errno: EBUSY)) { try device.register(0x38, 1) }
+        #expect(try device.register(0x9c) == 0)
+        try device.register(0x38, 1)
+        #expect(try device.register(0x9c) == UInt32(EBUSY))
         try device.register(0x3c, 1)
         #expect(try device.register(0x40) & 1 == 0)
     }
@@ -100,35 +103,28 @@ struct RegisterTests {
         for (offset, value) in values { #expect(try device.register(offset) == value) }
     }
 
-    @Test("other regions, widths and offsets, read-only registers and bad values are EINVAL")
+    @Test("what a register does not take is said in ERROR and changes nothing")
     func refused() throws {
         let device = try Exerciser()
-        for (region, offset, count) in [
-            (1, 0, 4), (7, 0, 4), (0, 0, 1), (0, 0, 2), (0, 0, 8), (0, 2, 4), (0, 0x58, 4), (0, 0x9c, 4),
-            (0, 4096, 4), (0, UInt64.max, 4),
-        ] as [(UInt32, UInt64, Int)] {
-            #expect(throws: DeviceError("read a register", errno: EINVAL)) {
-                _ = try device.readRegion(region, offset: offset, count: count)
-            }
-            #expect(throws: DeviceError("write a register", errno: EINVAL)) {
-                try device.writeRegion(region, offset: offset, count: count, value: 1)
-            }
-        }
         for (offset, value) in [(0x00, 1), (0x60, 1), (0x98, 1), (0x10, 5), (0x1c, 4), (0x18, 0)] as [(UInt64, UInt32)]
         {
-            #expect(throws: DeviceError("write a register", errno: EINVAL)) { try device.register(offset, value) }
+            let before = try device.register(offset)
+            try device.register(offset, value)
+            #expect(try device.register(0x9c) == UInt32(EINVAL), "register \(offset)")
+            #expect(try device.register(offset) == before)
+            try device.register(0x14, 0)
+            #expect(try device.register(0x9c) == 0)
         }
     }
 
-    @Test("counters and raises of a vector that the device lacks are EINVAL")
+    @Test("counters of a vector that the device lacks are 0, and raising it is refused")
     func absentVector() throws {
         let device = try Exerciser(ExerciserConfiguration(intx: 0))
         try device.register(0x14, 64)
-        for offset in [0x60, 0x68, 0x70, 0x78, 0x80] as [UInt64] {
-            #expect(throws: DeviceError.self) { _ = try device.register(offset) }
-        }
+        for offset in [0x60, 0x68, 0x70, 0x78, 0x80, 0xa0] as [UInt64] { #expect(try device.wideRegister(offset) == 0) }
         for offset in [0x24, 0x38, 0x90, 0x94] as [UInt64] {
-            #expect(throws: DeviceError.self) { try device.register(offset, 1) }
+            try device.register(offset, 1)
+            #expect(try device.register(0x9c) == UInt32(EINVAL), "register \(offset)")
         }
     }
 
@@ -146,8 +142,10 @@ struct RegisterTests {
             let value = next() % 4 == 0 ? next() : next() % 8
             if next() % 2 == 0 {
                 _ = try? device.readRegion(UInt32(next() % 2), offset: offset, count: Int(next() % 9))
-            } else if offset != 0x38 {
-                try? device.writeRegion(0, offset: offset & ~3, count: 4, value: offset & ~3 == 0x38 ? 0 : value)
+            } else {
+                // GO is left out: a run would be long. Eight bytes at 0x34 reach it too.
+                let place = offset & ~3 == 0x38 ? 0 : offset & ~3
+                try? device.writeRegion(0, offset: place, count: place == 0x34 ? 4 : Int(next() % 9), value: value)
             }
         }
         #expect(device.ledger(Vector(.msix, 0)).unexplained == 0, "seed \(seed)")
