@@ -111,7 +111,8 @@ extension HostTree {
             modes.append(.virtualFunction(of: physical))
         }
         let bits = pasidBits(address)
-        let character = names(directory + "/vfio-dev").first { $0.hasPrefix("vfio") }
+        // The directory is there without iommufd too; a device number only with a character device.
+        let character = names(directory + "/vfio-dev").first { exists("\(directory)/vfio-dev/\($0)/dev") }
         if bits > 0 || character != nil { modes.append(.scalable(pasidBits: bits, characterDevice: character)) }
         return modes
     }

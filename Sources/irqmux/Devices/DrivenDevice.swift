@@ -85,6 +85,7 @@ final class DrivenDevice<Device: InterruptDevice & ~Copyable & Sendable>: Opened
     override func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
 
     override func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
+        guard request.index != .intx else { return try setINTx(request) }
         // Counted before it is done: whoever is told of a signal finds it counted.
         let counted = state.withLock { Self.count(request, in: &$0) }
         do throws(DeviceError) {
@@ -94,6 +95,22 @@ final class DrivenDevice<Device: InterruptDevice & ~Copyable & Sendable>: Opened
         } catch {
             state.withLock { state in for vector in counted { state.raised[vector, default: 0] -= 1 } }
             throw error
+        }
+    }
+
+    /// For INTx under the lock as a whole: an unmask finds the line asserted or not, and a raise meanwhile would change
+    /// what it finds.
+    private func setINTx(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
+        try state.withLock { (state) throws(DeviceError) -> UInt32 in
+            let counted = Self.count(request, in: &state)
+            do throws(DeviceError) {
+                let available = try device.setInterrupts(request)
+                if available == 0 { Self.note(request, in: &state) }
+                return available
+            } catch {
+                for vector in counted { state.raised[vector, default: 0] -= 1 }
+                throw error
+            }
         }
     }
 

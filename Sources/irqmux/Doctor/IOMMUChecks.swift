@@ -46,7 +46,7 @@ enum IOMMUChecks {
         let name = "host vectors"
         guard let vectors = patient.host.vectors else { return .ok(name, "/proc/interrupts is not readable") }
         let used = "\(vectors.used) interrupts in use by \(vectors.processors) processors"
-        guard let left = vectors.left else { return .ok(name, "\(used); how many are left only root can read") }
+        guard let left = vectors.left else { return .ok(name, "\(used); how many are left debugfs tells, to root") }
         let wanted = patient.vectors
         guard left >= wanted else {
             return .warn(

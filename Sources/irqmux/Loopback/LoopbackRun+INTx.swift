@@ -7,6 +7,8 @@ extension LoopbackRun {
     /// How many interrupts in a row the cycle check takes.
     private static var cycles: Int { 256 }
 
+    private static var momentary: String { "the device raises its line for a moment only, and keeps none while masked" }
+
     mutating func checkINTx(_ id: VectorID) {
         checkTriggers(Self.pin)
         guard device.canRaise(Self.pin) else {
@@ -16,10 +18,10 @@ extension LoopbackRun {
         check("automask", .intx, 0) { run in try run.automask() }
         if device.hasLevel {
             check("still-asserted", .intx, 0) { run in try run.stillAsserted() }
+            check("mask", .intx, 0) { run in try run.masked(id) }
         } else {
-            note("still-asserted", .intx, 0, .skip, "the device raises its line for a moment only")
+            for name in ["still-asserted", "mask"] { note(name, .intx, 0, .skip, Self.momentary) }
         }
-        check("mask", .intx, 0) { run in try run.masked(id) }
         Diagnostics.progress("loopback: INTx \(Self.cycles) cycles")
         check("cycle", .intx, 0) { run in
             for round in 0..<Self.cycles {
