@@ -83,7 +83,8 @@ if embedded {
     ]
     package.targets.append(
         .executableTarget(
-            name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
+            name: "irqmux-soak",
+            dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
     // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
     package.targets += [

@@ -131,7 +131,6 @@ public struct EventLoop: ~Copyable {
         control.commands.close()
         var reading = direct
         reading.removeAll()
-        guard cancelling > 0 else { return }
         for index in 0..<UInt32(sources.count) where sources[index].keeper >= 0 {
             _ = irqmux_close(sources[index].keeper)
         }
