@@ -21,8 +21,8 @@ struct IRQMuxCommand: ParsableCommand {
             """,
         version: "irqmux 0.1.0",
         subcommands: [
-            Doctor.self, Devices.self, Info.self, Loopback.self, Latency.self, Explain.self, Bind.self, Unbind.self,
-            Mdev.self, SRIOV.self,
+            Doctor.self, Devices.self, Info.self, Loopback.self, Latency.self, Serve.self, Explain.self, Bind.self,
+            Unbind.self, Mdev.self, SRIOV.self,
         ])
 
     /// Parses and runs; every error ends as one line on stderr.

@@ -1,5 +1,6 @@
 internal import InterruptModel
 internal import VFIO
+internal import VFIOUser
 
 /// What a command wants of the device that it opens.
 struct OpeningWishes {
@@ -12,7 +13,7 @@ enum DeviceOpeners {
     typealias Opener = @Sendable (DeviceName, OpeningWishes) throws -> OpenedDevice?
 
     /// Every kind that this build drives.
-    static let all: [Opener] = [software, kernel]
+    static let all: [Opener] = [software, kernel, socket]
 
     private static let software: Opener = { name, wishes in
         guard case .software(let layout) = name else { return nil }
@@ -35,6 +36,17 @@ enum DeviceOpeners {
         let hasConfiguration = opened.regions.count > 7 && opened.regions[7].size >= 64
         let regions = opened.regions
         return try DrivenDevice(name, opened, kind: kind, regions: regions, hasConfiguration: hasConfiguration)
+    }
+
+    /// A device behind a vfio-user socket.
+    private static let socket: Opener = { name, _ in
+        guard case .vfioUser(let path) = name else { return nil }
+        let device: VFIOUserDevice
+        do throws(VFIOUserError) { device = try VFIOUserDevice(path: path) } catch {
+            throw CommandFailure(error.kind == .protocolViolation ? .failure : .unavailable, "\(name): \(error)")
+        }
+        return try DrivenDevice(
+            name, device, kind: [(key: "kind", value: "vfio-user")], hasConfiguration: device.device.regions > 7)
     }
 
     private static func open(
