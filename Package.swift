@@ -83,6 +83,11 @@ if embedded {
         .executableTarget(
             name: "irqmux-soak", dependencies: ["IRQMux", "Exerciser", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Drives the Exerciser inside the machine that another implementation plugged it into (Scripts/test-interop.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-interop", dependencies: ["VFIO", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/interop", exclude: ["suite"], swiftSettings: settings))
     func tests(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .testTarget(name: name, dependencies: rooms + ["TestSupport", "CKernel"], swiftSettings: settings)
     }

@@ -85,7 +85,7 @@ final class DoorbellService: Sendable {
             options.capacity = vectors.count
             options.timers = 1
             options.instrumented = false
-            do {
+            do throws(RingError) {
                 let loop = try LoopThread(options, handler: Ringer(core: core, vectors: vectors)) {
                     (loop, _) throws(RingError) in
                     for (position, bell) in bells.list.enumerated() {

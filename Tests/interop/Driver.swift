@@ -1,5 +1,6 @@
 import CKernel
 import EventRing
+import Glibc
 import InterruptModel
 import VFIO
 
