@@ -126,10 +126,8 @@ extension EventLoop {
             if completion.result == 8, sources[index].delivery != .edge {
                 // A READ that completed although it was being cancelled: the count goes back to where it was, and the
                 // next arming finds it. (A removed source's descriptor may be somebody else's by now.)
-                let descriptor = sources[index].removed ? sources[index].keeper : sources[index].descriptor
-                _ = irqmux_eventfd_signal(descriptor, sources[index].counter)
+                _ = irqmux_eventfd_signal(sources[index].keeper, sources[index].counter)
             }
-            releaseKeeper(index)
             finishCancelling(index)
             return nil
         case .cancelling:
@@ -142,7 +140,7 @@ extension EventLoop {
         }
     }
 
-    private func releaseKeeper(_ index: UInt32) {
+    func releaseKeeper(_ index: UInt32) {
         guard sources[index].keeper >= 0 else { return }
         _ = irqmux_close(sources[index].keeper)
         sources[index].keeper = -1

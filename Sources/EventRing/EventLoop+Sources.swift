@@ -3,6 +3,9 @@ internal import CKernel
 // Adding, removing, arming and disarming: bookkeeping only. Requests to the kernel are collected in the work list and
 // go out together with the next wait, so that a change of 2048 sources costs a handful of system calls.
 extension EventLoop {
+    /// Bytes that each place in the table of sources takes.
+    public static var bytesPerSource: Int { MemoryLayout<Source>.stride }
+
     /// Adds an eventfd and arms it.
     ///
     /// The descriptor stays the caller's. The kernel keeps the eventfd itself while it is armed, so closing the
@@ -13,7 +16,8 @@ extension EventLoop {
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
     ///   - tag: Comes back with each event.
-    /// - Throws: `ENOSPC` when the table is full; `EBADF`.
+    /// - Throws: `ENOSPC` when the table is full; `EBADF`; with another delivery than `edge` `EMFILE`, for then the
+    ///   loop keeps a descriptor of its own.
     public mutating func add(_ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge) throws(RingError) -> SourceID
     {
         let flags = irqmux_fd_flags(descriptor)
@@ -24,11 +28,17 @@ extension EventLoop {
             throw RingError(
                 "adding a source", errno: ENOSPC, remedy: "make the loop with a greater LoopOptions.capacity")
         }
+        // Where a count is put back that was read and is nobody's any more: the caller's descriptor may be closed by
+        // then, and when the source is removed there may be none left to duplicate it with.
+        let keeper = delivery == .edge ? -1 : irqmux_duplicate(descriptor)
+        guard delivery == .edge || keeper >= 0 else {
+            throw RingError("adding a source", errno: -keeper, remedy: "raise RLIMIT_NOFILE (ulimit -n)")
+        }
         let index = firstFree
         firstFree = sources[index].link
         sources[index] = Source(
             descriptor: descriptor, generation: sources[index].generation, tag: tag, delivery: delivery,
-            nonblocking: flags & O_NONBLOCK != 0)
+            nonblocking: flags & O_NONBLOCK != 0, keeper: keeper)
         sourceCount += 1
         enqueueArming(index)
         reconsiderDirectReading()
@@ -46,10 +56,6 @@ extension EventLoop {
         let phase = sources[index].phase
         sourceCount -= 1
         sources[index].removed = true
-        if sources[index].delivery != .edge, phase == .armed || phase == .cancelling {
-            // The caller may close its descriptor as soon as this returns.
-            sources[index].keeper = irqmux_duplicate(sources[index].descriptor)
-        }
         switch phase {
         case .idle where !sources[index].listed: free(index)
         case .direct:
@@ -126,6 +132,7 @@ extension EventLoop {
 
     /// Gives a place back. The generation grows here, so that whatever still names the old life is recognised.
     mutating func free(_ index: UInt32) {
+        releaseKeeper(index)
         sources[index].generation &+= 1
         sources[index].phase = .free
         sources[index].link = firstFree

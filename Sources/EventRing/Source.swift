@@ -53,7 +53,7 @@ struct Source: BitwiseCopyable {
     var cancelDue = false
     /// O_NONBLOCK is set, so that a plain read(2) cannot stall the loop.
     var nonblocking = false
-    /// A removed source's own descriptor while its READ is being cancelled: to put back a count that nobody is told of.
+    /// The loop's own descriptor of a source whose counter is read: to put back a count that nobody is told of.
     var keeper: Int32 = -1
     private var padding: UInt64 = 0
 
@@ -64,12 +64,16 @@ struct Source: BitwiseCopyable {
     init() {}
 
     /// The beginning of a life.
-    init(descriptor: Int32, generation: UInt32, tag: UInt64, delivery: Delivery, nonblocking: Bool) {
+    init(
+        descriptor: Int32, generation: UInt32, tag: UInt64, delivery: Delivery, nonblocking: Bool,
+        keeper: Int32
+    ) {
         self.tag = tag
         self.descriptor = descriptor
         self.generation = generation
         self.delivery = delivery
         self.nonblocking = nonblocking
+        self.keeper = keeper
         phase = .idle
     }
 }

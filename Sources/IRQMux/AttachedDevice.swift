@@ -11,10 +11,26 @@ class AttachedDevice {
     let generation: UInt32
     /// The accounts of vectors that were disconnected.
     var retired = Ledger()
+    /// Accounts of a restored state are in `retired`.
+    var isRestored = false
     /// How many of the device's vectors are connected, by index.
     var connected: [UInt32] = [0, 0, 0, 0, 0]
 
+    /// The request of `point`, kept so that switching a vector allocates nothing.
+    private var single = IRQRequest(.msix, .trigger, .eventfd([-1]))
+
     init(generation: UInt32) { self.generation = generation }
+
+    /// One SET_IRQS of one vector: it signals this eventfd from now on.
+    final func point(_ vector: Vector, at eventfd: Int32) throws(DeviceError) {
+        guard case .eventfd(var list) = single.data else { return }
+        single.data = .none(count: 0)
+        list[0] = eventfd
+        single.index = vector.index
+        single.start = vector.number
+        single.data = .eventfd(list)
+        _ = try set(single)
+    }
 
     func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo {
         throw DeviceError("GET_IRQ_INFO", errno: ENODEV)

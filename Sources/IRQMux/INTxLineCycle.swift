@@ -8,8 +8,7 @@ extension Mux {
     /// A served line's signal came by the loop.
     @inline(never)
     mutating func lineFired(_ slot: UInt32) {
-        let place = Int(entries[slot].device)
-        guard let line = lines.byPlace[place] else { return }
+        guard let line = lines.byPlace[Int(entries[slot].device)] else { return }
         if line.choice.way.bypasses {
             // On its way to the irqfd, by the fan-out: whoever tells of the guest's end of interrupt unmasks.
             if let source = entries[slot].source { try? loop.arm(source) }
@@ -21,15 +20,13 @@ extension Mux {
             line.isTrapping = true
             mappings(false)
         }
-        if let gsi = line.gsi, lines.levels.assert(place) == .rises { line.drive?(gsi, true) }
+        line.raisePin()
     }
 
     /// A line has been acknowledged, or the guest is at work on it: its part of the pin's level goes.
     @inline(never)
     mutating func lowerPin(_ slot: UInt32) {
-        let place = Int(entries[slot].device)
-        guard let line = lines.byPlace[place], let gsi = line.gsi else { return }
-        if lines.levels.deassert(place) == .falls { line.drive?(gsi, false) }
+        lines.byPlace[Int(entries[slot].device)]?.lowerPin()
     }
 
     /// Nothing is in service any more: the guest may reach the device without a trap.
@@ -69,7 +66,7 @@ extension Mux {
         }
     }
 
-    private mutating func startQuietTimer(
+    mutating func startQuietTimer(
         _ slot: UInt32, _ line: INTxLine, after nanoseconds: UInt64
     ) throws(MuxError) {
         do throws(RingError) {
@@ -81,6 +78,7 @@ extension Mux {
     @inline(never)
     mutating func ownTimer(_ slot: UInt32) {
         guard slot != Self.watchdogSlot else { return watch() }
+        guard slot != Self.settleSlot else { return settleDue() }
         guard entries[slot].way == .mappingToggle, let line = lines.byPlace[Int(entries[slot].device)] else { return }
         line.timer = nil
         guard entries[slot].inService, line.atWork else { return }

@@ -28,6 +28,9 @@ public final class EndOfInterruptSink: Sendable {
 
         func withdraw() { line.store(0, ordering: .releasing) }
 
+        /// Another line's from now on.
+        func begin() { acknowledged.store(0, ordering: .releasing) }
+
         /// The eventfd, empty; made when there is none yet.
         func preparedUnmask() throws(MuxError) -> Int32 {
             var number = unmask.load(ordering: .relaxed)
@@ -42,9 +45,10 @@ public final class EndOfInterruptSink: Sendable {
         }
     }
 
+    /// By the line's place; see `SharedLines`.
     let records: [Record]
 
-    init(devices: Int) { records = (0..<devices).map { _ in Record() } }
+    init(lines: Int) { records = (0..<lines).map { _ in Record() } }
 
     /// The guest has ended the interrupt that the IOAPIC delivers with `vector` (`KVM_EXIT_IOAPIC_EOI`).
     ///

@@ -8,7 +8,7 @@ internal import KVM
 // A level makes this simple: whoever unmasks a line that is still asserted fires it again.
 extension Mux {
     /// What a VMM's run loop tells of ends of interrupts (``INTxWay/ioapicBroadcast``); for any thread.
-    public var endOfInterrupts: EndOfInterruptSink { lines.ends }
+    public var endOfInterrupts: EndOfInterruptSink { lines.shared.ends }
 
     /// Serves a connected INTx to a guest, until `stopServing`. What is in service is acknowledged, so that a device
     /// that still asserts fires again, the new way.
@@ -36,14 +36,9 @@ extension Mux {
         if case .mappingToggle(_, 0, _) = service {
             throw MuxError("serving INTx", errno: EINVAL, remedy: "give the guest a quiet period to be done in")
         }
-        let line = try INTxLine(service, choice?.reason ?? .chosenByOwner)
-        let place = Int(entries[slot].device)
-        if service.way.bypasses {
-            try bypass(slot, line, service)
-        } else if let gsi = line.gsi {
-            lines.levels.attach(place, to: gsi)
-        }
-        lines.byPlace[place] = line
+        let line = try INTxLine.make(service, choice?.reason ?? .chosenByOwner, among: lines.shared)
+        if service.way.bypasses { try bypass(slot, line, service) } else { line.attachPin() }
+        lines.byPlace[Int(entries[slot].device)] = line
         entries[slot].way = service.way
         if unacknowledged == slot { unacknowledged = .max }
         // When the device refuses, the line stays in service and may be acknowledged again.
@@ -76,11 +71,10 @@ extension Mux {
     /// - Throws: `ENOENT` when it was disconnected.
     public func lineStatus(_ id: VectorID) throws(MuxError) -> INTxLineStatus? {
         let slot = try entries.locate(id, "looking at a vector")
-        let place = Int(entries[slot].device)
-        guard entries[slot].way != nil, let line = lines.byPlace[place] else { return nil }
+        guard entries[slot].way != nil, let line = lines.byPlace[Int(entries[slot].device)] else { return nil }
         return INTxLineStatus(
             choice: line.choice, gsi: line.gsi, isInService: entries[slot].inService,
-            acknowledged: lines.ends.records[place].acknowledgedCount,
+            acknowledged: line.record.acknowledgedCount,
             isTrapping: line.isTrapping)
     }
 
@@ -89,9 +83,21 @@ extension Mux {
     ///
     /// - Throws: What SET_IRQS says; the other lines are unmasked all the same.
     public mutating func endOfInterrupt(gsi: UInt32) throws(MuxError) {
-        var drive: ((UInt32, Bool) -> Void)?
-        for line in lines.byPlace where line?.gsi == gsi { drive = drive ?? line?.drive }
-        if lines.levels.endOfInterrupt(gsi) == .falls { drive?(gsi, false) }
+        _ = endPin(gsi)
+        try endServices(onPin: gsi)
+    }
+
+    /// The pin goes low. `false` when no line of this mux drives it.
+    func endPin(_ gsi: UInt32) -> Bool {
+        for case .some(let line) in lines.byPlace where line.gsi == gsi && line.drivesPin {
+            line.endPin()
+            return true
+        }
+        return false
+    }
+
+    /// Unmasks every line of this mux that is on the pin and in service.
+    mutating func endServices(onPin gsi: UInt32) throws(MuxError) {
         var refusal: MuxError?
         for slot in 0..<UInt32(entries.count) where entries[slot].inService && entries[slot].eventfd >= 0 {
             guard let line = lines.byPlace[Int(entries[slot].device)], line.gsi == gsi else { continue }
@@ -103,7 +109,7 @@ extension Mux {
     // MARK: Steps
 
     private mutating func bypass(_ slot: UInt32, _ line: INTxLine, _ service: INTxService) throws(MuxError) {
-        let record = lines.ends.records[Int(entries[slot].device)]
+        let record = line.record
         let unmask = try record.preparedUnmask()
         try line.bind(resample: line.choice.way == .kernelResample ? unmask : nil)
         let trigger = line.trigger
@@ -133,9 +139,9 @@ extension Mux {
         guard entries[slot].way != nil else { return }
         let place = Int(entries[slot].device)
         entries[slot].way = nil
-        lines.ends.records[place].withdraw()
         guard let line = lines.byPlace[place] else { return }
-        if let gsi = line.gsi, lines.levels.detach(place) == .falls { line.drive?(gsi, false) }
+        line.record.withdraw()
+        line.leavePin()
         restoreMappings(line)
         lines.byPlace[place] = nil
         line.unbind()

@@ -148,7 +148,7 @@ extension Mux {
     }
 
     /// Makes an eventfd, listens to it, and takes a place for it.
-    private mutating func makeEntry(_ id: DeviceID, _ vector: Vector, tag: UInt64) throws(MuxError) -> UInt32 {
+    mutating func makeEntry(_ id: DeviceID, _ vector: Vector, tag: UInt64) throws(MuxError) -> UInt32 {
         let slot = firstFree
         guard slot != .max else { throw MuxError("connecting vectors", errno: ENOSPC) }
         do throws(RingError) {
@@ -200,7 +200,7 @@ extension Mux {
         }
     }
 
-    private func disable(_ device: AttachedDevice, _ index: IRQIndex) throws(DeviceError) {
+    func disable(_ device: AttachedDevice, _ index: IRQIndex) throws(DeviceError) {
         switch index {
         case .intx, .msi, .msix: _ = try device.set(IRQRequest(index, .trigger, .none(count: 0)))
         // ERR and REQ answer EINVAL to that once nothing is assigned; taking the eventfd away always works.
@@ -224,12 +224,13 @@ extension Mux {
     }
 
     /// Stops listening and gives the place back.
-    private mutating func discardEntry(_ slot: UInt32) {
+    mutating func discardEntry(_ slot: UInt32) {
         if let source = entries[slot].source { try? loop.remove(source) }
         if unacknowledged == slot { unacknowledged = .max }
         dropLine(slot)
         unlist(slot)
         unbind(slot)
+        endServing(slot)
         stopMeasuring(slot)
         dropTargets(entries[slot].firstTarget)
         _ = irqmux_close(entries[slot].eventfd)

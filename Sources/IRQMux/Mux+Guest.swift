@@ -45,11 +45,21 @@ extension Mux {
 
     /// Attaches a virtual machine and takes it over. As the form that borrows it, which duplicates the descriptor.
     public mutating func attach(owning machine: consuming VirtualMachine, routes: GSIRoutes?) throws(MuxError) {
+        try checkGuestless()
+        try attach(table: GuestTable(machine, live: routes))
+    }
+
+    /// Attaches a guest that other muxes have as well.
+    mutating func attach(table: GuestTable) throws(MuxError) {
+        try checkGuestless()
+        guest = AttachedGuest(table, vectors: entries.count, pairs: pairs.count)
+    }
+
+    private func checkGuestless() throws(MuxError) {
         guard guest == nil else {
             throw MuxError(
                 "attaching a guest", errno: EBUSY, remedy: "a mux has one guest: detach it, or make a mux each")
         }
-        guest = AttachedGuest(machine, live: routes, vectors: entries.count, pairs: pairs.count)
     }
 
     /// Lets the guest go: deassigns every irqfd that is left. Its routes stay in the kernel's table.
@@ -73,7 +83,8 @@ extension Mux {
     /// Whether vectors can be routed into a guest, and why not any more.
     public var guestState: GuestState {
         guard let guest else { return .none }
-        return guest.lost == 0 ? .attached : .closed(errno: guest.lost)
+        let lost = guest.table.lost
+        return lost == 0 ? .attached : .closed(errno: lost)
     }
 
     /// Takes a GSI and wants this route for it. Committed with the next `commitRoutes`, or when a vector is first
@@ -82,17 +93,7 @@ extension Mux {
     /// - Throws: `ENODEV`; `EPERM` where the owner commits; `ENOSPC` when no GSI is left, `EINVAL` for a route that
     ///   KVM's table of 4096 entries has no room for: nothing is spent on it then.
     public mutating func allocateGSI(_ route: GSIRoute) throws(MuxError) -> GSI {
-        let guest = try attachedGuest()
-        try guest.checkKeepsTable()
-        do throws(KVMError) {
-            try guest.routing.checkRoom(for: route.entries)
-            let gsi = try guest.allocator.allocate()
-            do throws(KVMError) { try guest.routing.add(route, for: gsi) } catch {
-                try guest.allocator.free(gsi)
-                throw error
-            }
-            return gsi
-        } catch { throw MuxError(error) }
+        try attachedGuest().table.allocate(route)
     }
 
     /// Takes a GSI for a message: what the guest wrote into the device's MSI or MSI-X registers.
@@ -105,10 +106,7 @@ extension Mux {
     }
 
     /// How many GSIs with a message each can still be had: the forecast of both limits, of GSIs and of the table.
-    public var guestRoom: Int {
-        guard let guest else { return 0 }
-        return min(guest.allocator.available, guest.routing.room)
-    }
+    public var guestRoom: Int { guest?.table.room ?? 0 }
 
     /// Wants another route for a GSI, as when the guest rewrote a message. Committed with the next `commitRoutes`; the
     /// irqfd bound to it stays, and KVM uses the new route from the commit on.
@@ -116,9 +114,7 @@ extension Mux {
     /// - Throws: `ENODEV`; `EPERM` where the owner commits; `EINVAL` for a GSI out of range or a table that would be
     ///   too large.
     public mutating func setGSI(_ gsi: GSI, to route: GSIRoute) throws(MuxError) {
-        let guest = try attachedGuest()
-        try guest.checkKeepsTable()
-        do throws(KVMError) { try guest.routing.set(route, for: gsi) } catch { throw MuxError(error) }
+        try attachedGuest().table.set(route, for: gsi)
     }
 
     /// Gives a GSI of `allocateGSI` back, and its route with the next commit.
@@ -126,14 +122,7 @@ extension Mux {
     /// - Throws: `ENODEV`; `ENOENT` when it is not out; `EBUSY` while it is a vector's or a pair's: KVM would swallow
     ///   the signals of an irqfd whose route is gone.
     public mutating func freeGSI(_ gsi: GSI) throws(MuxError) {
-        let guest = try attachedGuest()
-        guard !guest.isBound(gsi) else {
-            throw MuxError(
-                "GSI allocation", errno: EBUSY,
-                remedy: "its irqfd is bound: disconnect the vector or give it another GSI, or remove the pair, first")
-        }
-        do throws(KVMError) { try guest.allocator.free(gsi) } catch { throw MuxError(error) }
-        guest.routing.remove(gsi)
+        try attachedGuest().table.free(gsi)
     }
 
     /// Commits every change of routes since the last commit, by one KVM_SET_GSI_ROUTING, or by none.
@@ -143,13 +132,13 @@ extension Mux {
     ///   and the changes stay wanted.
     @discardableResult
     public mutating func commitRoutes() throws(MuxError) -> Bool {
-        let guest = try attachedGuest()
-        try guest.checkKeepsTable()
-        return try guest.commit()
+        let isAsked = try attachedGuest().table.commit()
+        settle()
+        return isAsked
     }
 
     /// How often the mux has committed routes to the guest.
-    public var routingCommits: UInt64 { guest?.routing.commits ?? 0 }
+    public var routingCommits: UInt64 { guest?.table.commits ?? 0 }
 
     func attachedGuest() throws(MuxError) -> AttachedGuest {
         guard let guest else {

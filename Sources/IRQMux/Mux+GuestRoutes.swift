@@ -22,9 +22,14 @@ extension Mux {
                 remedy: "a level-triggered line needs the guest's acknowledgement: route it as an INTx line")
         }
         let guest = try attachedGuest()
-        try guest.prepare(gsi, for: slot)
+        let owner = guest.owner(slot)
+        try guest.table.claim(gsi, for: owner)
         // A new eventfd for a new GSI, so that the device goes from one irqfd to the other in one step.
-        let new = try guest.makeBinding(gsi, entries[slot].vector, user: entries[slot].eventfd)
+        let new: GuestBinding
+        do throws(MuxError) { new = try guest.makeBinding(gsi, slot) } catch {
+            guest.table.release(gsi, of: owner)
+            throw error
+        }
         do throws(MuxError) { try point(slot, to: isBypassed ? new : nil) } catch {
             new.unbind()
             throw error
@@ -50,14 +55,12 @@ extension Mux {
         }
         let before = device.raisedCount(entries[slot].vector) ?? 0
         let installed = guest?.binding(slot)
-        guard let request = target?.bypassRequest ?? installed?.userRequest else { return }
-        do throws(DeviceError) { _ = try device.set(request) } catch {
+        let vector = entries[slot].vector
+        do throws(DeviceError) { try device.point(vector, at: target?.eventfd.number ?? entries[slot].eventfd) } catch {
             // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is
             // told of by the first error.
-            let isLive = entries[slot].bypassed.isLive
-            if let former = isLive ? installed?.bypassRequest : (target ?? installed)?.userRequest {
-                _ = try? device.set(former)
-            }
+            let former = entries[slot].bypassed.isLive ? installed?.eventfd.number : entries[slot].eventfd
+            if let former { try? device.point(vector, at: former) }
             throw MuxError(error)
         }
         let after = device.raisedCount(entries[slot].vector) ?? 0
@@ -84,6 +87,8 @@ extension Mux {
     /// One notification, or several that were held, into the guest. The irqfd takes it before the write returns.
     @inline(__always)
     mutating func forward(_ slot: UInt32) {
+        if entries[slot].isServed { return forwardServed(slot) }
+        entries[slot].forwarded &+= 1
         guard entries[slot].stages.isOn else {
             _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
             return
@@ -93,7 +98,9 @@ extension Mux {
 
     /// What was held while the gate was shut goes into the guest at once, as one.
     mutating func forwardHeld(_ slot: UInt32) {
+        if entries[slot].isServed { return pass(slot) }
         entries[slot].delivered &+= 1
+        entries[slot].forwarded &+= 1
         _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
     }
 
@@ -122,6 +129,7 @@ extension Mux {
         // SAFETY: the pointer is valid for the call. A bound irqfd's counter is always 0.
         guard unsafe irqmux_eventfd_take(entries[slot].bypass, &count) == 0, count > 0 else { return }
         entries[slot].delivered &-= count
+        entries[slot].forwarded &-= count
         if entries[slot].gate.arrive(1) > 0 { open(slot, holding: 1) }
     }
 }

@@ -33,6 +33,16 @@ extension Mux {
         return sum
     }
 
+    /// How many of a vector's deliveries went where, as of now.
+    ///
+    /// - Throws: As `ledger`.
+    public mutating func deliveries(of id: VectorID) throws(MuxError) -> Deliveries {
+        let slot = try entries.locate(id, "accounting for a vector")
+        let delivered = try account(slot, raisedBy: devices[Int(entries[slot].device)]).delivered
+        let user = entries[slot].delivered &- entries[slot].forwarded
+        return Deliveries(toUser: user, intoGuest: delivered &- user)
+    }
+
     /// - Parameter device: Who says how much was raised, where it counts.
     mutating func account(_ slot: UInt32, raisedBy device: AttachedDevice?) throws(MuxError) -> Ledger {
         let (raised, received, bypassed) = try signals(slot, raisedBy: device)
@@ -44,7 +54,10 @@ extension Mux {
         ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
         let held: UInt64 = entries[slot].gate.isPending || entries[slot].ready || entries[slot].silenced ? 1 : 0
         var underWay: UInt64 = 0
-        if notifications == entries[slot].accountedNotifications {
+        if entries[slot].isServed {
+            // Every signal that somebody looked at was counted: see Mux+Served.
+            underWay = signals &- entries[slot].accountedSignals
+        } else if notifications == entries[slot].accountedNotifications {
             underWay = signals &- entries[slot].accountedSignals
         } else {
             entries[slot].accountedNotifications = notifications
@@ -109,5 +122,20 @@ extension Mux {
             // The loop does not know the source any more, so nothing came by it.
         }
         return seen
+    }
+}
+
+/// Where a vector's deliveries went.
+public struct Deliveries: Equatable, Sendable {
+    /// Handed to the handler, or fanned out.
+    public var toUser: UInt64
+    /// Written to an irqfd, by the loop or by the device. The guest's local APIC merges those that come while one is
+    /// pending there, so its handler may have run less often, and has never run more often.
+    public var intoGuest: UInt64
+
+    /// Two counts.
+    public init(toUser: UInt64 = 0, intoGuest: UInt64 = 0) {
+        self.toUser = toUser
+        self.intoGuest = intoGuest
     }
 }

@@ -13,6 +13,7 @@ extension Mux {
     ///   such a vector is not masked.
     public mutating func mask(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "masking a vector")
+        try checkNotServed(slot)
         if entries[slot].index == .intx { try maskDevice(slot) }
         if entries[slot].route == .guest { try point(slot, atBypass: false) }
         entries[slot].gate.mask()
@@ -28,6 +29,7 @@ extension Mux {
     ///   the vector stays masked.
     public mutating func unmask(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "unmasking a vector")
+        try checkNotServed(slot)
         guard entries[slot].gate.isMasked else { return }
         if entries[slot].index == .intx { try unmaskDevice(slot) }
         if entries[slot].route == .guest { try point(slot, atBypass: true) }
@@ -53,6 +55,11 @@ extension Mux {
     mutating func shut(_ slot: UInt32) {
         guard entries[slot].ready else { return }
         entries[slot].ready = false
+        if entries[slot].isServed {
+            entries[slot].readyCount = 0
+            _ = holdServed(slot)
+            return
+        }
         _ = entries[slot].gate.arrive(entries[slot].readyCount)
         entries[slot].readyCount = 0
     }
@@ -60,7 +67,11 @@ extension Mux {
     /// The gate may be open: `held` notifications are delivered, as one.
     mutating func open(_ slot: UInt32, holding held: UInt64) {
         guard entries[slot].gate.isOpen else { return }
-        if entries[slot].silenced { endSilence(slot) }
+        if entries[slot].silenced {
+            endSilence(slot)
+            // It is part of what is held.
+            if entries[slot].isServed { _ = fresh(slot) }
+        }
         guard held > 0 else { return }
         if entries[slot].route.isIntoGuest { return forwardHeld(slot) }
         entries[slot].ready = true

@@ -12,9 +12,12 @@ internal import InterruptModel
 //    signal that was dispatched from one that was not; but after this step everything signalled before step 2 was.
 // 4. Here: disarmed, and the request's last completion seen (`continueMove`).
 // 5. Here: the counter is taken while nobody listens and added to the account. If it has grown since step 2, or
-//    something is held, one notification is due (`continueMove` returns the passport).
+//    something is held, one notification is due (`continueMove` returns the passport). Irqfd, served line and
+//    measurements are packed (Mux+MovingGuests).
 // 6. There: entry, targets, account; listen; deliver what is due once (`admit`). What comes from now on is told there.
 // 7. Here: the place is given back (`completeMove`). If 6 failed, everything is as it was (`cancelMove`).
+//
+// Signals that go past the loop meanwhile, into the guest, are nobody's business here: their irqfd stays bound.
 extension Mux {
     /// A step of a move that is under way here.
     struct Moving: Sendable {
@@ -30,6 +33,7 @@ extension Mux {
     /// All that a vector is, on its way.
     struct Passport: Sendable {
         var entry: VectorEntry
+        var luggage: Luggage
         var targets: [Int32]
         var priority: UInt8
         var weight: UInt16
@@ -56,11 +60,10 @@ extension Mux {
         guard entries[slot].source != nil else {
             throw MuxError("moving a vector", errno: ENOENT, remedy: "nothing listens to the vector")
         }
-        // Its irqfd and what it measures belong to this mux's guest, and would have to go with it.
-        guard entries[slot].bypass < 0, !entries[slot].stages.isOn, entries[slot].way == nil else {
+        guard !entries[slot].isServed else {
             throw MuxError(
-                "moving a vector", errno: EBUSY,
-                remedy: "a vector that has had a route into a guest, or is served to one, stays: disconnect it first")
+                "moving a vector", errno: EBUSY, remedy: "it serves the guest's MSI or MSI-X registers, which stay here"
+            )
         }
         acknowledgeHandedOut()
         entries[slot].gate.halt()
@@ -122,17 +125,19 @@ extension Mux {
         return entries[slot].taken &+ counts.taken
     }
 
-    private func makePassport(_ slot: UInt32, listens: Bool) -> Passport {
+    private mutating func makePassport(_ slot: UInt32, listens: Bool) -> Passport {
         let settings = scheduler.settings(slot, entries[slot].generation)
+        let entry = entries[slot]
         return Passport(
-            entry: entries[slot], targets: targets.list(entries[slot].firstTarget), priority: settings.priority,
+            entry: entry, luggage: pack(slot), targets: targets.list(entry.firstTarget), priority: settings.priority,
             weight: settings.weight, listens: listens)
     }
 
     /// The vector stays, with the eventfd of its passport: what was held passes again.
-    mutating func cancelMove(_ moving: Moving, _ eventfd: Int32) {
+    mutating func cancelMove(_ moving: Moving, _ passport: Passport) {
         let slot = moving.slot
-        entries[slot].eventfd = eventfd
+        entries[slot].eventfd = passport.entry.eventfd
+        unpackAgain(passport, slot)
         entries[slot].silenced = false
         if moving.listens || entries[slot].index != .intx, let source = entries[slot].source { try? loop.arm(source) }
         open(slot, holding: entries[slot].gate.resume())
@@ -166,22 +171,29 @@ extension Mux {
         giveBack(reservation.slot)
     }
 
-    /// - Throws: `ENOSPC` when there are not enough places for fan-out targets, `EMFILE`; then the reservation stands.
+    /// - Throws: `ENOSPC` when there are not enough places for fan-out targets or for what tells of acknowledgements,
+    ///   `EMFILE`, `EXDEV` when the route leads into a guest that is not this mux's; then the reservation stands.
     mutating func admit(_ passport: Passport, _ reservation: Reservation) throws(MuxError) -> VectorID {
         let first = passport.targets.isEmpty ? .max : try makeTargets(passport.targets)
         let slot = reservation.slot
         let generation = entries[slot].generation
-        entries[slot] = passport.entry
-        entries[slot].generation = generation
-        entries[slot].source = reservation.source
-        entries[slot].device = UInt8(reservation.device)
-        entries[slot].firstTarget = first
-        entries[slot].link = .max
-        entries[slot].listed = false
+        var entry = passport.entry
+        entry.device = UInt8(reservation.device)
+        do throws(MuxError) { try unpack(passport.luggage, into: &entry, slot) } catch {
+            dropTargets(first)
+            throw error
+        }
+        entry.generation = generation
+        entry.source = reservation.source
+        entry.firstTarget = first
+        entry.link = .max
+        entry.listed = false
+        entries[slot] = entry
         scheduler.set(slot, generation, priority: passport.priority, weight: passport.weight)
         if passport.listens { try? loop.arm(reservation.source) }
+        resumeLine(slot)
         open(slot, holding: entries[slot].gate.resume())
-        if entries[slot].refusal != 0 { enlist(slot) }
+        if entries[slot].refusal != 0 || entries[slot].verdict != nil { enlist(slot) }
         return VectorID(slot: slot, generation: generation)
     }
 

@@ -49,7 +49,11 @@ extension Mux {
     /// Keeps one notification for later. A storm on a shut vector is silenced: its signals wait in the eventfd.
     @inline(never)
     mutating func hold(_ slot: UInt32, _ count: UInt64) {
-        _ = entries[slot].gate.arrive(max(count, 1))
+        if entries[slot].isServed {
+            guard holdServed(slot) else { return }
+        } else {
+            _ = entries[slot].gate.arrive(max(count, 1))
+        }
         guard !entries[slot].silenced, entries[slot].gate.held >= options.silenceAfter,
             let source = entries[slot].source, entries[slot].index != .intx
         else { return }

@@ -110,26 +110,39 @@ extension Mux {
         guard let place = (0..<UInt32(pairs.count)).first(where: { !pairs[$0].isUsed }) else {
             throw MuxError("adding a pair", errno: ENOSPC, remedy: "make the mux with more MuxOptions.pairs")
         }
-        try guest.prepare(gsi, for: AttachedGuest.nobody)
-        let pair = try Self.makePair(
-            address, gsi, eventfd, place, pairs[place].generation, isMeasured ? StageHistograms() : nil)
+        let owner = guest.pairOwner(place)
+        try guest.table.claim(gsi, for: owner)
+        let pair: Pair
+        do throws(MuxError) {
+            pair = try Self.makePair(
+                address, gsi, eventfd, place, pairs[place].generation, isMeasured ? StageHistograms() : nil)
+            try register(pair, guest, place)
+        } catch {
+            guest.table.release(gsi, of: owner)
+            throw error
+        }
+        pairs[place].tag = tag
+        pairs[place].isUsed = true
+        if let stages = pair.stages { pairs[place].stages = stages.writer }
+        return pair
+    }
+
+    /// Listens to the doorbell and registers both ends, or nothing.
+    private mutating func register(_ pair: Pair, _ guest: AttachedGuest, _ place: UInt32) throws(MuxError) {
         let source: SourceID
         do throws(RingError) {
             source = try loop.add(pair.doorbell.number, tag: Self.pairTag | UInt64(place))
         } catch { throw MuxError(error) }
+        let table = guest.table
         do throws(KVMError) {
-            let irqfd = try guest.machine.assignIRQFD(pair.completion.number, gsi: gsi)
-            let doorbell = try guest.machine.assignIOEventFD(pair.doorbell.number, at: address)
+            let irqfd = try table.machine.assignIRQFD(pair.completion.number, gsi: pair.gsi)
+            let doorbell = try table.machine.assignIOEventFD(pair.doorbell.number, at: pair.address)
             guest.install(PairRecord(pair, doorbell, irqfd), place)
+            pairs[place].source = source
         } catch {
             try? loop.remove(source)
-            throw guest.take(error)
+            throw table.take(error)
         }
-        pairs[place].tag = tag
-        pairs[place].isUsed = true
-        pairs[place].source = source
-        if let stages = pair.stages { pairs[place].stages = stages.writer }
-        return pair
     }
 
     private static func makePair(

@@ -16,6 +16,7 @@ extension Mux {
     ///   `EINVAL` (out of range, or INTx), what KVM and SET_IRQS say. Then the old route stays.
     public mutating func route(_ id: VectorID, to route: Route) throws(MuxError) {
         let slot = try entries.locate(id, "routing a vector")
+        try checkNotServed(slot)
         try checkNotBypassed(slot)
         try setRoute(slot, route)
     }
@@ -31,6 +32,7 @@ extension Mux {
         case .fanOut: .fanOut(targets.list(entries[slot].firstTarget))
         case .guest: .guest(guest?.binding(slot)?.gsi ?? 0)
         case .detour: .detour(guest?.binding(slot)?.gsi ?? 0)
+        case .injected: .detour(entries[slot].gsi)
         }
     }
 

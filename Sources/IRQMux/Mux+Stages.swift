@@ -19,24 +19,28 @@ extension Mux {
         guard !entries[slot].stages.isOn else {
             throw MuxError("measuring a vector", errno: EBUSY, remedy: "read the histograms that are there")
         }
-        let histograms = StageHistograms()
-        if let acknowledgement {
-            do throws(RingError) {
-                entries[slot].acknowledgement = try loop.add(
-                    acknowledgement, tag: Self.acknowledgementTag | UInt64(slot))
-            } catch { throw MuxError(error) }
-        }
-        measured.append((slot, histograms))
-        entries[slot].stages = histograms.writer
-        return histograms
+        let measured = MeasuredVector(histograms: StageHistograms(), acknowledgement: acknowledgement)
+        entries[slot].acknowledgement = try listen(to: measured, slot)
+        self.measured.append((slot, measured))
+        entries[slot].stages = measured.histograms.writer
+        return measured.histograms
     }
 
-    mutating func stopMeasuring(_ slot: UInt32) {
-        guard entries[slot].stages.isOn else { return }
+    /// Listens to what tells that the guest acknowledged, if something does.
+    mutating func listen(to measured: MeasuredVector, _ slot: UInt32) throws(MuxError) -> SourceID? {
+        guard let acknowledgement = measured.acknowledgement else { return nil }
+        do throws(RingError) {
+            return try loop.add(acknowledgement, tag: Self.acknowledgementTag | UInt64(slot))
+        } catch { throw MuxError(error) }
+    }
+
+    @discardableResult
+    mutating func stopMeasuring(_ slot: UInt32) -> MeasuredVector? {
+        guard let place = measured.firstIndex(where: { $0.slot == slot }) else { return nil }
         entries[slot].stages = StageWriter()
         if let source = entries[slot].acknowledgement { try? loop.remove(source) }
         entries[slot].acknowledgement = nil
-        measured.removeAll { $0.slot == slot }
+        return measured.remove(at: place).vector
     }
 
     /// Forwards and stamps. Two readings of the clock more than forwarding.
@@ -65,6 +69,17 @@ extension Mux {
 
     /// The guest told that it has served a measured vector.
     mutating func acknowledged(_ slot: UInt32) {
+        guard !entries[slot].skipsAcknowledgement else {
+            // What the eventfd held when the vector was moved here, told again.
+            entries[slot].skipsAcknowledgement = false
+            return entries[slot].stages.forgive()
+        }
         entries[slot].stages.acknowledged(now: loop.time.monotonic(loop.time.now))
     }
+}
+
+/// A vector that is measured, and what tells that the guest acknowledged.
+struct MeasuredVector: Sendable {
+    let histograms: StageHistograms
+    let acknowledgement: Int32?
 }

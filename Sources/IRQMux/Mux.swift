@@ -26,7 +26,7 @@ public struct Mux: ~Copyable {
     /// What each notification of a doorbell needs to know of its pair.
     let pairs: Slab<PairEntry>
     /// Keeps the histograms that entries write into.
-    var measured: [(slot: UInt32, histograms: StageHistograms)] = []
+    var measured: [(slot: UInt32, vector: MeasuredVector)] = []
     /// Counts the devices that were attached, to tell one from an earlier one at the same place.
     var deviceGeneration: UInt32 = 0
     let options: MuxOptions

@@ -31,7 +31,7 @@ public struct MuxGroup<Handler: VectorHandler & ~Copyable>: ~Copyable {
         for (number, cpu) in cpus.enumerated() {
             members.append(MuxGroupMember(try MuxThread(options, cpu: cpu, handler: handler(number))))
         }
-        let remote = try MuxGroupRemote(members.map { $0.remote })
+        let remote = try MuxGroupRemote(members.map { $0.remote }, devices: options.devices)
         self.members = members
         self.remote = remote
     }
@@ -91,7 +91,7 @@ public struct GroupDeviceID: Hashable, Sendable {
         unsafe mutex.deallocate()
     }
 
-    func withLock<Value>(_ body: () throws(MuxError) -> Value) throws(MuxError) -> Value {
+    func withLock<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
         // SAFETY: the mutex lives as long as self.
         _ = unsafe pthread_mutex_lock(mutex)
         defer {

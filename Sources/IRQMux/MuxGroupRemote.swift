@@ -6,14 +6,14 @@ public import InterruptModel
 ///
 /// What belongs to a group is changed through it, because it knows on which loop a vector is.
 public final class MuxGroupRemote: @unchecked Sendable {
-    private struct VectorRecord {
+    struct VectorRecord {
         var generation: UInt64
         var loop: Int
         var id: VectorID
         var device: Int
     }
 
-    private struct DeviceRecord {
+    struct DeviceRecord {
         var generation: UInt64
         let home: Int
         let id: DeviceID
@@ -22,18 +22,29 @@ public final class MuxGroupRemote: @unchecked Sendable {
         var places: [Int?]
     }
 
-    private let loops: [MuxRemote]
+    let loops: [MuxRemote]
     private let threads: [UInt64]
-    private let lock = GroupLock()
+    /// What a VMM's run loop tells of ends of interrupts, of lines on any of the loops (``INTxWay/ioapicBroadcast``);
+    /// for any thread.
+    public let endOfInterrupts: EndOfInterruptSink
+    let lock = GroupLock()
     // Everything below is the lock's.
-    private var vectors: [VectorRecord?] = []
-    private var devices: [DeviceRecord?] = []
+    var vectors: [VectorRecord?] = []
+    var devices: [DeviceRecord?] = []
     private var generation: UInt64 = 0
-    private var moved: UInt64 = 0
+    var moved: UInt64 = 0
 
-    init(_ loops: [MuxRemote]) throws(MuxError) {
+    init(_ loops: [MuxRemote], devices: Int) throws(MuxError) {
         var threads: [UInt64] = []
-        for loop in loops { threads.append(try loop.perform { _ in irqmux_this_thread() }) }
+        let shared = SharedLines(lines: devices * loops.count)
+        for loop in loops {
+            threads.append(
+                try loop.perform { (mux) throws(MuxError) in
+                    mux.lines.shared = shared
+                    return irqmux_this_thread()
+                })
+        }
+        endOfInterrupts = shared.ends
         self.loops = loops
         self.threads = threads
     }
@@ -74,11 +85,20 @@ public final class MuxGroupRemote: @unchecked Sendable {
         _ device: GroupDeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,
         tag: @escaping @Sendable (UInt32) -> UInt64 = { UInt64($0) }
     ) throws(MuxError) -> [GroupVectorID] {
+        try connect(device, index, numbers, tag: tag) { _ in route }
+    }
+
+    /// Connects vectors with a route of its own for each: what vectors routed into a guest need. `routes` and `tag` are
+    /// called on the loop's thread. Errors as the form with one route.
+    public func connect(
+        _ device: GroupDeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>,
+        tag: @escaping @Sendable (UInt32) -> UInt64 = { UInt64($0) }, routes: @escaping @Sendable (UInt32) -> Route
+    ) throws(MuxError) -> [GroupVectorID] {
         try exclusively { () throws(MuxError) in
             let record = try locate(device)
             let id = record.id
             let ids = try command(record.home) { (mux) throws(MuxError) in
-                try mux.connect(id, index, numbers, route: route, tag: tag)
+                try mux.connect(id, index, numbers, tag: tag, routes: routes)
             }
             return ids.map { id in
                 generation += 1
@@ -166,6 +186,11 @@ public final class MuxGroupRemote: @unchecked Sendable {
         try perform(on: vector) { (mux, id) throws(MuxError) in try mux.ledger(id) }
     }
 
+    /// Where a vector's deliveries went, on all the loops it has been on. Errors as `Mux.ledger` and as `perform`.
+    public func deliveries(of vector: GroupVectorID) throws(MuxError) -> Deliveries {
+        try perform(on: vector) { (mux, id) throws(MuxError) in try mux.deliveries(of: id) }
+    }
+
     /// The account of a device, of its vectors on all loops. Errors as `Mux.ledger` and as `MuxRemote.perform`.
     public func ledger(_ device: GroupDeviceID) throws(MuxError) -> Ledger {
         try exclusively { () throws(MuxError) in
@@ -179,108 +204,16 @@ public final class MuxGroupRemote: @unchecked Sendable {
         }
     }
 
-    // MARK: Moving
-
-    /// Moves a vector to another loop while signals arrive: none is lost and none is delivered twice. What was
-    /// signalled and not delivered is delivered on the new loop, once; route, mask, account and an INTx in service go
-    /// along. The device is not asked. No effect when it is there already.
-    ///
-    /// Takes some wake-ups of both loops, about 0.1 ms; more with thousands of vectors under storm.
-    /// - Throws: `EINVAL` for a loop there is not; `ENOENT` when it was disconnected; `ENOSPC` when the other mux is
-    ///   full or has too few places for devices or fan-out targets; `EMFILE`; as `MuxRemote.perform`. The vector then
-    ///   stays where it is, undisturbed.
-    public func move(_ vector: GroupVectorID, to loop: Int) throws(MuxError) {
-        try exclusively { () throws(MuxError) in
-            try check(loop)
-            try move(vector.place, try locate(vector), to: loop)
-        }
-    }
-
-    /// How many vectors have been moved.
-    public var moves: UInt64 { (try? lock.withLock { moved }) ?? 0 }
-
-    private func bringHome(_ place: Int, _ vector: VectorRecord) throws(MuxError) {
-        guard let device = devices[vector.device] else { return }
-        try move(place, vector, to: device.home)
-    }
-
-    private func move(_ place: Int, _ vector: VectorRecord, to loop: Int) throws(MuxError) {
-        guard vector.loop != loop else { return }
-        let id = vector.id
-        let (eventfd, isINTx) = try command(vector.loop) { (mux) throws(MuxError) in try mux.descriptor(of: id) }
-        let device = try devicePlace(vector.device, on: loop)
-        let reservation = try command(loop) { (mux) throws(MuxError) in
-            try mux.reserve(eventfd, isINTx: isINTx, device: device)
-        }
-        do throws(MuxError) {
-            let admitted = try transfer(id, from: vector.loop, to: loop, reservation)
-            vectors[place]?.loop = loop
-            vectors[place]?.id = admitted
-            moved += 1
-        } catch {
-            try? command(loop) { (mux) throws(MuxError) in mux.cancel(reservation) }
-            throw error
-        }
-    }
-
-    private func transfer(
-        _ id: VectorID, from origin: Int, to loop: Int, _ reservation: Mux.Reservation
-    ) throws(MuxError) -> VectorID {
-        var moving = try command(origin) { (mux) throws(MuxError) in try mux.beginMove(id) }
-        var prepared: Mux.Passport?
-        while prepared == nil {
-            let before = moving
-            (moving, prepared) = try command(origin) { (mux) throws(MuxError) -> (Mux.Moving, Mux.Passport?) in
-                var moving = before
-                let passport = try mux.continueMove(id, &moving)
-                return (moving, passport)
-            }
-        }
-        guard let passport = prepared else { return id }
-        let done = moving
-        let admitted: VectorID
-        do throws(MuxError) {
-            admitted = try command(loop) { (mux) throws(MuxError) in try mux.admit(passport, reservation) }
-        } catch {
-            takeBack(passport, done, on: origin)
-            throw error
-        }
-        // When the old loop has stopped meanwhile, its table is gone, and the place with it.
-        try? command(origin) { (mux) throws(MuxError) in mux.completeMove(done) }
-        return admitted
-    }
-
-    private func takeBack(_ passport: Mux.Passport, _ moving: Mux.Moving, on origin: Int) {
-        let eventfd = passport.entry.eventfd
-        do throws(MuxError) {
-            try command(origin) { (mux) throws(MuxError) in mux.cancelMove(moving, eventfd) }
-        } catch {
-            // Neither loop runs any more: nobody else knows the descriptor.
-            _ = irqmux_close(eventfd)
-        }
-    }
-
-    private func devicePlace(_ device: Int, on loop: Int) throws(MuxError) -> Int {
-        guard let record = devices[device] else {
-            throw MuxError("moving a vector", errno: ENOENT, remedy: "its device was detached")
-        }
-        if let place = record.places[loop] { return place }
-        let carried = Carried(device: record.device)
-        let place = try command(loop) { (mux) throws(MuxError) in try mux.receive(carried.device) }
-        devices[device]?.places[loop] = place
-        return place
-    }
-
     // MARK: Steps
 
-    private func command<Value>(
+    func command<Value>(
         _ loop: Int, _ body: @escaping @Sendable (inout Mux) throws(MuxError) -> Value
     ) throws(MuxError) -> Value {
         try loops[loop].perform { mux in Result { () throws(MuxError) in try body(&mux) } }.get()
     }
 
     /// A loop's thread that waited here would wait for one who waits for that loop.
-    private func exclusively<Value>(_ body: () throws(MuxError) -> Value) throws(MuxError) -> Value {
+    func exclusively<Value>(_ body: () throws(MuxError) -> Value) throws(MuxError) -> Value {
         guard !threads.contains(irqmux_this_thread()) else {
             throw MuxError(
                 "a command to a group", errno: EDEADLK,
@@ -289,20 +222,20 @@ public final class MuxGroupRemote: @unchecked Sendable {
         return try lock.withLock(body)
     }
 
-    private func check(_ loop: Int) throws(MuxError) {
+    func check(_ loop: Int) throws(MuxError) {
         guard loops.indices.contains(loop) else {
             throw MuxError("choosing a loop", errno: EINVAL, remedy: "a group's loops are numbered from 0")
         }
     }
 
-    private func locate(_ vector: GroupVectorID) throws(MuxError) -> VectorRecord {
+    func locate(_ vector: GroupVectorID) throws(MuxError) -> VectorRecord {
         guard vectors.indices.contains(vector.place), let record = vectors[vector.place],
             record.generation == vector.generation
         else { throw MuxError("using a vector of a group", errno: ENOENT, remedy: "the vector was disconnected") }
         return record
     }
 
-    private func locate(_ device: GroupDeviceID) throws(MuxError) -> DeviceRecord {
+    func locate(_ device: GroupDeviceID) throws(MuxError) -> DeviceRecord {
         guard devices.indices.contains(device.place), let record = devices[device.place],
             record.generation == device.generation
         else { throw MuxError("using a device of a group", errno: ENOENT, remedy: "the device was detached") }
@@ -329,6 +262,6 @@ private final class Parcel<Device: ~Copyable & Sendable>: @unchecked Sendable {
 }
 
 /// An attached device on its way between threads. What is used of it elsewhere than at home never changes.
-private struct Carried: @unchecked Sendable {
+struct Carried: @unchecked Sendable {
     let device: AttachedDevice
 }

@@ -29,6 +29,9 @@ public struct MuxOptions: Sendable {
     public var pairs = 16
     /// How INTx is acknowledged.
     public var intxAcknowledgement = INTxAcknowledgement.afterHandler
+    /// Routes of vectors served to a guest's MSI or MSI-X are committed when no further one was wanted for so many
+    /// nanoseconds, or when as many wait as are committed. Until then the loop injects their messages.
+    public var routeBatchDelay: UInt64 = 2_000_000
     /// After so many notifications of a vector whose gate is shut the loop stops listening to it, so that a storm on a
     /// masked vector costs nothing; the signals stay in the eventfd.
     public var silenceAfter: UInt64 = 64

@@ -39,6 +39,8 @@ public struct VectorPath: Sendable {
     /// Whether the ledger knows every signal that goes this way: the loop sees it, or the device counts. Where not,
     /// what is bypassed is in no account.
     public let isCounted: Bool
+    /// For an INTx line that is served to a guest: how the end of its interrupt gets back to the device, and why so.
+    public let service: INTxChoice?
 }
 
 extension Mux {
@@ -50,16 +52,32 @@ extension Mux {
         let counts = devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) != nil
         let (kind, why) = pathKind(slot)
         let isBypass = kind == .bypassAtomic || kind == .bypassWorker || kind == .unrouted
-        return VectorPath(kind: kind, why: why, isCounted: counts || !isBypass)
+        let line = entries[slot].way == nil ? nil : lines.byPlace[Int(entries[slot].device)]
+        return VectorPath(kind: kind, why: why, isCounted: counts || !isBypass, service: line?.choice)
+    }
+
+    /// A served line's way, which its route only follows.
+    private func linePath(_ way: INTxWay, _ slot: UInt32) -> (VectorPath.Kind, StaticString)? {
+        switch way {
+        case .kernelResample:
+            (.bypassWorker, "its line is a resampling irqfd: KVM drives the pin, and unmasks when the guest is done")
+        case .ioapicBroadcast:
+            (.bypassAtomic, "its line is an irqfd with a level-triggered message, which KVM injects")
+        case .userEOI, .mappingToggle:
+            lines.byPlace[Int(entries[slot].device)]?.drivesPin ?? false
+                ? (.detour, "its line is served by the loop, which drives the guest's pin") : nil
+        }
     }
 
     private func pathKind(_ slot: UInt32) -> (VectorPath.Kind, StaticString) {
         let entry = entries[slot]
         if entry.route == .parked { return (.parked, "its route is parked: kept until it gets another one") }
         if entry.gate.isMasked { return (.parked, "it is masked: kept until it is unmasked") }
+        if let way = entry.way, let path = linePath(way, slot) { return path }
         switch entry.route {
         case .handler: return (.user, "its route is a handler of this process")
         case .fanOut: return (.user, "its route is a fan-out, which the loop writes")
+        case .injected: return (.detour, "its route is not committed yet: the loop injects its message")
         case .guest, .detour: break
         case .parked: return (.parked, "")
         }
@@ -67,8 +85,8 @@ extension Mux {
         if untakenByGuest(slot) > 0 {
             return (.unrouted, "nobody takes its signals: the virtual machine is gone, and they are kept")
         }
-        let route = guest.routing.live[binding.gsi]
-        if guest.keepsTable, route == nil {
+        let route = guest.table.liveRoute(binding.gsi)
+        if guest.table.keepsTable, route == nil {
             return (.unrouted, "its GSI has no committed route: KVM swallows the signals")
         }
         if entry.route == .detour {

@@ -132,6 +132,14 @@ public enum Stage: UInt8, CaseIterable, Sendable {
         if since != 0 { unsafe storage.pointee.acknowledged.record(now &- min(since, now)) }
     }
 
+    /// The guest owes nothing any more, and nothing is recorded: when it acknowledged is not known.
+    func forgive() {
+        // SAFETY: the initialiser's caller keeps the storage.
+        guard let storage = unsafe storage else { return }
+        // SAFETY: as above.
+        unsafe storage.pointee.outstanding.store(0, ordering: .releasing)
+    }
+
     /// A pair's doorbell was dispatched at `now`; the first one counts until somebody completes.
     func began(now: UInt64) {
         // SAFETY: the initialiser's caller keeps the storage.

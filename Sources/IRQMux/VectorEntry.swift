@@ -9,10 +9,12 @@ struct VectorEntry: BitwiseCopyable {
         case fanOut
         case guest
         case detour
+        /// Served to a guest's MSI or MSI-X registers and not bypassed yet: the loop injects the GSI's message itself.
+        case injected
         case parked
 
-        /// Whether notifications are forwarded to the bypass eventfd.
-        @inline(__always) var isIntoGuest: Bool { self == .guest || self == .detour }
+        /// Whether notifications go into the guest.
+        @inline(__always) var isIntoGuest: Bool { self == .guest || self == .detour || self == .injected }
     }
 
     /// Whether signals pass, and what is held while they do not.
@@ -21,6 +23,8 @@ struct VectorEntry: BitwiseCopyable {
     var tag: UInt64 = 0
     /// Notifications acted upon: handed to the handler, fanned out, or forwarded into the guest.
     var delivered: UInt64 = 0
+    /// Those of them that were forwarded into the guest.
+    var forwarded: UInt64 = 0
     var number: UInt32 = 0
     var generation: UInt32 = 0
     /// The first node of the fan-out list; `UInt32.max` for none.
@@ -34,6 +38,8 @@ struct VectorEntry: BitwiseCopyable {
     var index = IRQIndex.intx
     var route = RouteKind.handler
     var device: UInt8 = 0
+    /// The guest's interrupt of a served vector; `UInt32.max` before it has one.
+    var gsi: UInt32 = .max
     /// What was held is to be delivered by the next call of `next`.
     var ready = false
     /// In the ready list, whether still ready or not.
@@ -42,12 +48,17 @@ struct VectorEntry: BitwiseCopyable {
     var silenced = false
     /// The device signals this vector; not yet while it is being connected.
     var isAssigned = false
+    /// Serves a guest's MSI or MSI-X registers: notifications are counted, so that each signal passes once and the
+    /// pending bit is exact; see Mux+Served.
+    var isServed = false
     /// INTx only: delivered and not acknowledged, so the device keeps the line masked.
     var inService = false
     /// INTx only: masked in the device because the owner asked for it.
     var deviceMasked = false
     /// INTx only: how it is served to a guest; see INTxLineServing.
     var way = INTxWay?.none
+    /// The next acknowledgement is one that was told on another loop.
+    var skipsAcknowledgement = false
     /// Signals have gone past the loop, so that only the device knows how many.
     var servedPast = false
     /// What the watchdog found, until `next` has told it.

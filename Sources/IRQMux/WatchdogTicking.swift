@@ -77,7 +77,7 @@ extension Mux {
             look.isCounted = false
             return look
         }
-        look.acknowledged = lines.ends.records[place].acknowledgedCount
+        look.acknowledged = line.record.acknowledgedCount
         look.isCounted = raised != nil
         if way == .kernelResample {
             look.isInService = pinState(line)?.isHigh ?? false

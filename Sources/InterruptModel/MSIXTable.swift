@@ -104,6 +104,9 @@ public struct MSIXTable: Equatable, Sendable {
         dirty = [UInt64](repeating: 0, count: words)
     }
 
+    /// Bytes that the value takes for each vector, but for two bits.
+    public static var bytesPerVector: Int { MemoryLayout<Entry>.stride }
+
     /// Bytes of the table.
     public var tableSize: UInt64 { UInt64(count) * MSIXTable.entrySize }
 

@@ -72,7 +72,8 @@ extension KVMError {
             case .unknown: ""
             case .noKVM:
                 "load kvm_intel or kvm_amd, enable virtualisation in the firmware, or nested virtualisation in the host"
-            case .forbidden: "join the group that owns /dev/kvm (usermod -aG kvm USER), or loosen its mode"
+            case .forbidden:
+                "run as root, or join the group that owns /dev/kvm (usermod -aG GROUP USER) where its mode lets one in"
             case .tooManyFiles: "raise RLIMIT_NOFILE (ulimit -n) or use fewer vectors"
             case .noMemory: "free memory, or raise the memory limit of the control group"
             case .notAVirtualMachine: "pass the file descriptor that KVM_CREATE_VM returned"

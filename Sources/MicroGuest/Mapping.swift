@@ -46,6 +46,12 @@ internal import Synchronization
         unsafe word(offset).pointee.store(value, ordering: .releasing)
     }
 
+    /// Adds to the 32-bit word at `offset`, wrapping; whoever sees it sees what was written before as well.
+    func add(_ value: UInt32, _ offset: Int) {
+        // SAFETY: as above.
+        unsafe word(offset).pointee.wrappingAdd(value, ordering: .releasing)
+    }
+
     private func word(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt32>> {
         precondition(offset >= 0 && offset <= size - 4 && offset & 3 == 0, "a word at a multiple of 4, in the memory")
         // SAFETY: aligned and inside; an Atomic<UInt32> is laid out as the number itself.

@@ -153,6 +153,12 @@ public final class MicroGuest: Sendable {
     /// - Parameter address: A multiple of four in the guest's 64 KiB.
     public func store(_ value: UInt32, at address: UInt16) { memory.store(value, Int(address)) }
 
+    /// Adds to the 32-bit word at a guest-physical address, as one step for all threads; wraps. A guest that sees it
+    /// sees what was written before as well.
+    ///
+    /// - Parameter address: A multiple of four in the guest's 64 KiB.
+    public func add(_ value: UInt32, at address: UInt16) { memory.add(value, Int(address)) }
+
     /// What the handler of message `message` rings.
     public func doorbell(_ message: Int) -> GuestDoorbell { messages[message] }
 

@@ -8,7 +8,8 @@ import Testing
 struct DoctorTests {
     private static func patient(
         vectors: UInt64 = 64, kernel: (Int, Int) = (6, 12), ioUringDisabled: Int? = 0, seccomp: Int? = 0,
-        clockSource: String? = "tsc", online: [Int] = [0, 1], governor: String? = nil, invariant: Bool = true,
+        clockSource: String? = "tsc", online: [Int] = [0, 1], usable: [Int]? = nil, governor: String? = nil,
+        invariant: Bool = true,
         openFiles: ResourceLimit = ResourceLimit(soft: 1024, hard: 524_288),
         lockedMemory: ResourceLimit = ResourceLimit(soft: 8 << 20, hard: nil), steal: StealTime? = nil,
         kvm: KVMFacts = .open(lacks: [], routes: 4096), tier: RingTier = .deferred, obstacle: RingError? = nil
@@ -19,7 +20,8 @@ struct DoctorTests {
                 release: "\(kernel.0).\(kernel.1).0", major: kernel.0, minor: kernel.1,
                 ioUringDisabled: ioUringDisabled, seccompMode: seccomp, clockSource: clockSource),
             processor: ProcessorFacts(
-                model: "a processor", online: CPUList(online), governor: governor, hypervisor: nil,
+                model: "a processor", online: CPUList(online), usable: CPUList(usable ?? online), governor: governor,
+                hypervisor: nil,
                 hasInvariantCounter: invariant),
             openFiles: openFiles, lockedMemory: lockedMemory, steal: steal, kvm: kvm, tier: tier, obstacle: obstacle)
     }
@@ -80,14 +82,28 @@ struct DoctorTests {
     @Test("each way in which KVM can be out of reach has its own remedy")
     func kvm() {
         let states: [KVMFacts] = [
-            .closed(ENOENT), .closed(EACCES), .closed(EMFILE), .open(lacks: ["KVM_CAP_IRQFD"], routes: 0),
+            .closed(ENOENT), .forbidden(group: "kvm"), .closed(EMFILE), .open(lacks: ["KVM_CAP_IRQFD"], routes: 0),
+            .forbidden(group: nil),
         ]
         let checks = states.map { DeviceChecks.kvm(Self.patient(kvm: $0)) }
         #expect(checks.allSatisfy { $0.status == .warn && $0.detail.contains("skipped") })
         #expect(Set(checks.map(\.remedy)).count == states.count)
         #expect(checks[2].detail.contains("EMFILE") && checks[3].detail.contains("KVM_CAP_IRQFD"))
+        #expect(checks[1].remedy.contains("usermod -aG kvm") && !checks[4].remedy.contains("usermod"))
         let open = DeviceChecks.kvm(Self.patient())
         #expect(open.status == .ok && open.detail.contains("4096 routes"))
+    }
+
+    @Test("a process that may use one of several processors is told so, and what to type")
+    func oneProcessor() throws {
+        #expect(TimingChecks.processors(Self.patient()).status == .ok)
+        let pinned = TimingChecks.processors(Self.patient(usable: [1]))
+        #expect(pinned.status == .warn && pinned.detail.contains("may use 1") && pinned.remedy.contains("taskset"))
+        let alone = TimingChecks.processors(Self.patient(online: [0]))
+        #expect(alone.status == .warn && !alone.remedy.contains("taskset"))
+        let run = try CommandProcess.shell("taskset -c 0 $IRQMUX doctor --format json")
+        let checks = try #require(try run.object()["checks"] as? [[String: String]])
+        #expect(checks.first { $0["name"] == "processors" }?["status"] == "warn", "\(checks)")
     }
 
     @Test("a tier below the best says what stood in the way, and what to type")

@@ -79,9 +79,23 @@ struct InfoTests {
         #expect(text.output.contains("0-63  \(expected)"), "\(text.output)")
     }
 
-    @Test("a route that info does not have, or INTx into a guest, is refused in one line with status 64")
+    @Test(
+        "INTx into a guest is served in the way the machine is best at, and info tells which and why",
+        .enabled(if: LatencyTests.kvmOpens, "kvm: /dev/kvm does not open, or lacks what the loop needs"),
+        arguments: [
+            ("guest", "bypass-worker", "in-kernel resample, because the full irqchip resamples"),
+            ("detour", "detour", "user EOI, because its owner chose it"),
+        ])
+    func servedLine(route: String, expected: String, reason: String) throws {
+        let paths = try paths("--route", route, "--index", "intx")
+        let row = try #require(paths.first { $0["index"] as? String == "intx" })
+        #expect(row["path"] as? String == expected && row["counted"] as? Bool == true)
+        #expect((row["why"] as? String)?.contains(reason) == true, "\(row)")
+    }
+
+    @Test("a route that info does not have, or an index that cannot be connected, is refused with status 64")
     func refusedRoutes() throws {
-        for arguments in [["--route", "fanout"], ["--route", "guest", "--index", "intx"], ["--index", "err"]] {
+        for arguments in [["--route", "fanout"], ["--route", "guest", "--index", "err"], ["--index", "err"]] {
             let run = try CommandProcess.run(["info"] + arguments)
             #expect(run.status == 64 && run.output.isEmpty && run.diagnosticLines.count == 1)
             #expect(run.diagnostics.contains("accepted"))

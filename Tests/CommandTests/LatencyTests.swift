@@ -76,7 +76,7 @@ struct LatencyTests {
     @Test("a duration is kept by a rate that is slower than it, and one of centuries is not over at once")
     func durations() throws {
         let (slow, object) = try measure("--rate", "1/h", "--duration", "50ms")
-        #expect(slow.status == 0 && object["count"] as? Int == 0)
+        #expect(slow.status == 1 && object["count"] as? Int == 0, "nothing measured is no success")
         #expect(slow.diagnostics.contains("nothing was measured"))
         let (slowest, first) = try measure("--rate", "0.0000000000000000001/s", "--duration", "50ms", "--warmup", "0ns")
         #expect(slowest.status == 0 && first["count"] as? Int == 1)
@@ -239,7 +239,8 @@ struct LatencyPartsTests {
     private func plan(rate: String? = nil) throws -> LatencyPlan {
         LatencyPlan(
             path: .eventfd, wait: .block, index: .msix, layout: SoftwareLayout(), vectors: 1, count: 100,
-            durationNs: nil, rate: try rate.map { try RateArgument(parsing: $0) }, warmUpNs: 0, cpus: [])
+            durationNs: nil, rate: try rate.map { try RateArgument(parsing: $0) }, warmUpNs: 0, cpus: [],
+            usableCPUs: CPUList([0, 1]))
     }
 
     private func report(

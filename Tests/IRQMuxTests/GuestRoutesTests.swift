@@ -67,9 +67,10 @@ struct GuestRoutesTests {
         if let complaint = walk.complaint { Issue.record("seed \(seed), at the end: \(complaint)") }
     }
 
-    @Test("any route to any route while another thread raises: exactly one delivery a signal")
-    func underFire() throws {
-        let seed: UInt64 = 7
+    @Test(
+        "any route to any route, switched by one or two threads, while another raises: one delivery a signal",
+        arguments: [1, 2])
+    func underFire(switchers count: Int) throws {
         let bench = try GuestBench(4)
         let tally = DeliveryCounts(bench.count)
         let target = try (0..<bench.count).map { _ in try SharedEventFD() }
@@ -84,35 +85,24 @@ struct GuestRoutesTests {
         }
         let remote = running.remote
         let isDone = Switch()
-        let switcher = Switcher(bench, remote, ids, target.map(\.number), seed)
-        let thread = Thread { switcher.run(until: isDone) }
-        thread.start()
-        for round in 0..<1500 {
-            var missing = Set(bench.numbers)
-            for number in bench.numbers { bench.device.raise(msix(number)) }
-            let deadline = irqmux_monotonic_ns() + 20_000_000_000
-            while !missing.isEmpty {
-                for number in missing {
-                    let count =
-                        try bench.taken(number) + tally.take(number) + (try target[Int(number)].take())
-                    if count > 0 { missing.remove(number) }
-                    if count > 1 { Issue.record("seed \(seed), round \(round): \(number) came \(count) times") }
-                }
-                guard irqmux_monotonic_ns() < deadline else {
-                    Issue.record("seed \(seed), round \(round): lost on \(missing)")
-                    break
-                }
-            }
+        let switchers = (0..<count).map { number in
+            Switcher(bench, remote, ids, target.map(\.number), UInt64(7 + number))
+        }
+        let threads = switchers.map { switcher in Thread { switcher.run(until: isDone) } }
+        for thread in threads { thread.start() }
+        let rounds = 1500 / count
+        try raiseOneByOne(bench, rounds: rounds) { number in
+            try bench.taken(number) + tally.take(number) + target[Int(number)].take()
         }
         isDone.isOn = true
-        eventually { thread.isFinished }
+        eventually { threads.allSatisfy { $0.isFinished } }
         try bench.fence()
         for number in bench.numbers {
             #expect(try bench.taken(number) + tally.take(number) + target[Int(number)].take() == 0, "came twice")
         }
         let device = try #require(attached)
-        expectSettled(try remote.ledger(device), raised: UInt64(1500 * bench.count))
-        #expect(switcher.switches > 50)
+        expectSettled(try remote.ledger(device), raised: UInt64(rounds * bench.count))
+        #expect(switchers.allSatisfy { $0.switches > 50 })
         let error = running.stop().error
         #expect(error == nil)
     }

@@ -4,6 +4,7 @@ import Exerciser
 import IRQMux
 import InterruptModel
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import irqmux_soak
@@ -18,6 +19,42 @@ struct MovingTests {
         let result = try soak.run()
         #expect(result.isClean && result.pending == 0 && result.dropped == 0, "seed \(seed): \(result)")
         #expect(result.raised == 40_000 && result.moves > 0, "seed \(seed): \(result)")
+    }
+
+    @Test(
+        "the same with routes into a real guest among them, of which the guest keeps its own account",
+        .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), arguments: 1...3)
+    func underFireIntoGuest(seed: Int) throws {
+        var soak = Soak(signals: 30_000, seed: UInt64(seed))
+        soak.tier = [RingTier.deferred, .epoll, .cooperative][seed % 3]
+        soak.guest = try SoakGuest(vectors: soak.vectors)
+        soak.roundLength = 10_000
+        let result = try soak.run()
+        soak.guest?.stop()
+        #expect(result.isClean && result.pending == 0 && result.dropped == 0, "seed \(seed): \(result)")
+        #expect(result.raised == 30_000 && result.moves > 0 && result.rounds == 3, "seed \(seed): \(result)")
+        #expect(result.guestRuns > 0 && result.intoGuest >= result.guestRuns, "seed \(seed): \(result)")
+    }
+
+    @Test("a soak whose account does not close says so")
+    func soakFindsFaults() {
+        func result(_ change: (inout SoakResult) -> Void = { _ in }) -> SoakResult {
+            var result = SoakResult(Ledger(raised: 10, delivered: 7, coalesced: 3))
+            result.compare(Deliveries(toUser: 3, intoGuest: 4), received: 3, runs: 2, raised: 10)
+            change(&result)
+            return result
+        }
+        #expect(result().isClean && result().delivered == 5 && result().coalesced == 5)
+        let faults: [(UInt64, UInt64, UInt64)] = [(2, 2, 10), (4, 2, 10), (3, 5, 10), (3, 0, 10), (3, 2, 9)]
+        for (received, runs, raised) in faults {
+            var faulty = SoakResult(Ledger(raised: 10, delivered: 7, coalesced: 3))
+            faulty.compare(
+                Deliveries(toUser: 3, intoGuest: 4), received: received, runs: runs, raised: raised)
+            #expect(!faulty.isClean, "received \(received), runs \(runs), raised \(raised)")
+        }
+        #expect(!result { $0.guestExit = "died" }.isClean)
+        #expect(SoakCommand.isRequired(ci: "true", canOpen: true))
+        #expect(!SoakCommand.isRequired(ci: "true", canOpen: false) && !SoakCommand.isRequired(ci: nil, canOpen: true))
     }
 
     @Test(

@@ -4,10 +4,12 @@ import Exerciser
 import Foundation
 import IRQMux
 import InterruptModel
-import Synchronization
 
 /// Fires signals at a group of loops while everything that can change about a vector changes at random, and then asks
 /// where each signal went.
+///
+/// In rounds: at the end of each, nobody raises, every vector is opened, and the last signal of each must have reached
+/// somebody. The ledger alone cannot tell a lost signal from a coalesced one; this can.
 struct Soak {
     /// What a vector's signals may be routed to; one of them is drawn at each switch.
     struct RouteKind: Sendable {
@@ -15,13 +17,21 @@ struct Soak {
         let make: @Sendable (_ vector: Int, _ targets: Targets) -> Route
     }
 
-    static let routes = [
+    static let userRoutes = [
         RouteKind(name: "handler") { _, _ in .handler },
         RouteKind(name: "fanOut") { vector, targets in .fanOut([targets.counted[vector].number]) },
         RouteKind(name: "fanOut, batched") { vector, targets in
             .fanOut(targets.others.map(\.number) + [targets.counted[vector].number])
         },
         RouteKind(name: "parked") { _, _ in .parked },
+    ]
+
+    /// Twice each, so that half of what is drawn leads into the guest.
+    static let guestRoutes = [
+        RouteKind(name: "guest") { vector, targets in .guest(targets.gsis[vector]) },
+        RouteKind(name: "detour") { vector, targets in .detour(targets.gsis[vector]) },
+        RouteKind(name: "guest") { vector, targets in .guest(targets.gsis[vector]) },
+        RouteKind(name: "detour") { vector, targets in .detour(targets.gsis[vector]) },
     ]
 
     var signals: UInt64
@@ -31,8 +41,14 @@ struct Soak {
     var raisers = 2
     var tier = RingTier.deferred
     var schedule = Schedule.arrival
+    /// Where routes into the guest lead; without one they are left out.
+    var guest: SoakGuest?
+    /// Signals from one look at what arrived to the next.
+    var roundLength: UInt64 = 100_000
     /// Told now and then how many signals have been raised.
     var progress: (UInt64) -> Void = { _ in }
+
+    var routes: [RouteKind] { guest == nil ? Self.userRoutes : Self.userRoutes + Self.guestRoutes }
 
     /// Runs to the end.
     ///
@@ -42,7 +58,10 @@ struct Soak {
         configuration.msix = UInt32(vectors)
         let device = try Exerciser(configuration)
         let records = (0..<vectors).map { _ in VectorRecord() }
-        let targets = try Targets(count: vectors)
+        let group = try MuxGroup(options, cpus: [Int?](repeating: nil, count: loops)) { _ in
+            SoakHandler(device: device, records: records)
+        }
+        let targets = try Targets(count: vectors, gsis: try guest?.attach(to: group.remote) ?? [])
         let listener = try LoopThread(
             handler: TargetHandler(device: device, records: records)
         ) { (loop, _) throws(RingError) in
@@ -50,6 +69,26 @@ struct Soak {
                 _ = try loop.add(targets.counted[vector].number, tag: UInt64(vector), delivery: .counted)
             }
         }
+        let attached = try group.remote.attach(device)
+        let ids = try group.remote.connect(attached, .msix, 0..<UInt32(vectors))
+        var director = Director(soak: self, group: group.remote, ids: ids, targets: targets)
+        var audit = Audit(soak: self, group: group.remote, device: device, attached: attached, ids: ids)
+        var (raised, round) = (UInt64(0), UInt64(0))
+        while raised < signals {
+            let length = min(roundLength, signals - raised)
+            let fire = Raisers(device: device, soak: self, signals: length, round: round)
+            try director.direct(while: fire) { progress(raised + $0) }
+            try director.openEverything(intoGuest: guest != nil && round % 2 == 1)
+            audit.lost += try audit.settle(records)
+            (raised, round) = (raised + length, round + 1)
+        }
+        let result = try audit.result(records, changes: director.changes, rounds: round)
+        group.stop { _, _ in }
+        _ = listener.stop()
+        return result
+    }
+
+    private var options: MuxOptions {
         var options = MuxOptions()
         options.loop.capacity = vectors * 2
         options.loop.bestTier = tier
@@ -57,47 +96,22 @@ struct Soak {
         options.batchedFanOut = 4
         options.schedule = schedule
         options.silenceAfter = 8
-        let group = try MuxGroup(options, cpus: [Int?](repeating: nil, count: loops)) { _ in
-            SoakHandler(device: device, records: records)
-        }
-        let attached = try group.remote.attach(device)
-        let ids = try group.remote.connect(attached, .msix, 0..<UInt32(vectors))
-        var director = Director(soak: self, group: group.remote, ids: ids, targets: targets)
-        try director.direct(while: Raisers(device: device, soak: self))
-        try director.openEverything()
-        let ledger = try settle(group.remote, attached, device, records)
-        let perVector = try ids.map { try group.remote.ledger($0) }
-        let moves = group.remote.moves
-        group.stop { _, _ in }
-        _ = listener.stop()
-        return SoakResult(ledger, perVector, records, device, changes: director.changes, moves: moves)
-    }
-
-    /// Waits until all that was raised has been told, or for so long that it never will be.
-    private func settle(
-        _ group: MuxGroupRemote, _ attached: GroupDeviceID, _ device: Exerciser, _ records: [VectorRecord]
-    ) throws -> Ledger {
-        let deadline = irqmux_monotonic_ns() + 10_000_000_000
-        while true {
-            usleep(20_000)
-            let ledger = try group.ledger(attached)
-            let told = records.reduce(0) { $0 + $1.received.load(ordering: .relaxed) }
-            let isQuiet = ledger.pending == 0 && ledger.delivered == told
-            let isComplete = records.enumerated().allSatisfy { $1.hasSeen(device, $0) }
-            if isQuiet && isComplete || irqmux_monotonic_ns() > deadline { return ledger }
-        }
+        return options
     }
 }
 
-/// Eventfds to fan out to: one of each vector's own, and some more to make a batch.
+/// Where to route to: eventfds to fan out to, one of each vector's own and some more to make a batch; and GSIs.
 final class Targets: Sendable {
     static let batch = 7
     let counted: [SharedEventFD]
     let others: [SharedEventFD]
+    /// Empty without a guest.
+    let gsis: [GSI]
 
-    init(count: Int) throws {
+    init(count: Int, gsis: [GSI]) throws {
         counted = try (0..<count).map { _ in try SharedEventFD() }
         others = try (0..<Self.batch).map { _ in try SharedEventFD() }
+        self.gsis = gsis
     }
 }
 
@@ -106,89 +120,6 @@ final class SharedEventFD: Sendable {
     private let eventfd: EventFD
     init() throws { eventfd = try EventFD() }
     var number: Int32 { eventfd.number }
-}
-
-/// What was told of one vector, by whichever thread.
-final class VectorRecord: Sendable {
-    let received = Atomic<UInt64>(0)
-    /// The device's count at the latest delivery: when it is not the last in the end, the last signal was lost. A
-    /// stronger test than the ledger, which cannot tell a lost signal from a coalesced one.
-    let seen = Atomic<UInt64>(0)
-    let failures = Atomic<UInt64>(0)
-
-    func tell(_ count: UInt64, _ device: Exerciser, _ vector: Int) {
-        received.wrappingAdd(count, ordering: .relaxed)
-        seen.max(device.raisedCount(Vector(.msix, UInt32(vector))) ?? 0, ordering: .relaxed)
-    }
-
-    func hasSeen(_ device: Exerciser, _ vector: Int) -> Bool {
-        seen.load(ordering: .relaxed) == device.raisedCount(Vector(.msix, UInt32(vector)))
-    }
-}
-
-struct SoakHandler: VectorHandler {
-    let device: Exerciser
-    let records: [VectorRecord]
-
-    mutating func handle(_ event: VectorEvent, on mux: inout Mux) {
-        let vector = Int(event.tag)
-        guard event.kind == .interrupt else {
-            records[vector].failures.wrappingAdd(1, ordering: .relaxed)
-            return
-        }
-        records[vector].tell(1, device, vector)
-    }
-}
-
-struct TargetHandler: EventHandler {
-    let device: Exerciser
-    let records: [VectorRecord]
-
-    mutating func handle(_ event: Event, on loop: inout EventLoop) {
-        let vector = Int(event.tag)
-        guard event.kind == .signal else {
-            records[vector].failures.wrappingAdd(1, ordering: .relaxed)
-            return
-        }
-        records[vector].tell(event.count, device, vector)
-    }
-}
-
-/// Threads that raise.
-final class Raisers: Sendable {
-    private let group = DispatchGroup()
-    private let raised = Atomic<UInt64>(0)
-
-    init(device: Exerciser, soak: Soak) {
-        for number in 0..<soak.raisers {
-            let share = soak.signals / UInt64(soak.raisers)
-            let count = number == 0 ? soak.signals - share * UInt64(soak.raisers - 1) : share
-            let (seed, vectors) = (soak.seed &* 1000 &+ UInt64(number), soak.vectors)
-            group.enter()
-            Thread { [self] in
-                raise(count, SplitMix(seed: seed), device, vectors)
-                group.leave()
-            }.start()
-        }
-    }
-
-    /// Bursts on one vector, single signals, and now and then a silence in which the loops fall asleep.
-    private func raise(_ count: UInt64, _ random: SplitMix, _ device: Exerciser, _ vectors: Int) {
-        var (random, left) = (random, count)
-        while left > 0 {
-            let vector = Vector(.msix, UInt32(random.below(vectors)))
-            let burst = min(left, random.below(8) == 0 ? UInt64(1 + random.below(64)) : 1)
-            for _ in 0..<burst { device.raise(vector) }
-            left -= burst
-            raised.wrappingAdd(burst, ordering: .relaxed)
-            if random.below(64) == 0 { usleep(UInt32(random.below(60))) }
-        }
-    }
-
-    var count: UInt64 { raised.load(ordering: .relaxed) }
-
-    /// Whether all is raised.
-    var areDone: Bool { group.wait(timeout: .now()) == .success }
 }
 
 /// Changes things while the raisers raise.
@@ -208,46 +139,34 @@ struct Director {
         random = SplitMix(seed: soak.seed)
     }
 
-    mutating func direct(while raisers: Raisers) throws {
+    mutating func direct(while raisers: Raisers, _ progress: (UInt64) -> Void) throws {
+        let before = changes
         while !raisers.areDone {
             try change()
-            if changes % 4096 == 0 { soak.progress(raisers.count) }
+            if changes % 4096 == 0 { progress(raisers.count) }
         }
         // However few the signals were, everything has been tried.
-        while changes < 64 { try change() }
+        while changes < before + 64 { try change() }
     }
 
     private mutating func change() throws {
         let vector = random.below(ids.count)
         switch random.below(8) {
-        case 0, 1, 2: try group.move(ids[vector], to: random.below(soak.loops))
-        case 3: try group.mask(ids[vector])
-        case 4, 5: try group.unmask(ids[vector])
-        default: try group.route(ids[vector], to: Soak.routes[random.below(Soak.routes.count)].make(vector, targets))
+        case 0, 1: try group.move(ids[vector], to: random.below(soak.loops))
+        case 2: try group.mask(ids[vector])
+        case 3, 4: try group.unmask(ids[vector])
+        default:
+            let routes = soak.routes
+            try group.route(ids[vector], to: routes[random.below(routes.count)].make(vector, targets))
         }
         changes += 1
     }
 
-    func openEverything() throws {
-        for id in ids {
-            try group.route(id, to: .handler)
+    /// What is held goes to the handler, or into the guest.
+    func openEverything(intoGuest: Bool) throws {
+        for (vector, id) in ids.enumerated() {
+            try group.route(id, to: intoGuest ? .guest(targets.gsis[vector]) : .handler)
             try group.unmask(id)
         }
     }
-}
-
-/// A generator whose whole state is one number, so that a failing run is named by its seed.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = (state ^ (state >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-        return value ^ (value >> 31)
-    }
-
-    mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
 }

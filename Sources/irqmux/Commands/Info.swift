@@ -12,12 +12,14 @@ struct Info: ParsableCommand {
 
             Below that stands which way each vector's signals go, and why. By default nothing is connected; with \
             --route the vectors of --index are connected to a mux and routed to a handler, parked, or routed into a \
-            guest: guest is the bypass inside the kernel, detour goes by way of the loop. The guest is a virtual \
-            machine made for the question, and needs /dev/kvm.
+            guest: guest is the bypass inside the kernel, detour goes by way of the loop. For intx, guest is the way \
+            of serving a line that the machine is best at, and detour has the loop drive the pin. The guest is a \
+            virtual machine made for the question, and needs /dev/kvm.
 
             EXAMPLES
               irqmux info
               irqmux info --route guest
+              irqmux info --route guest --index intx
               irqmux info --device software:msix=2048,msi=0,intx=0
               irqmux info --format json | jq '.indexes[] | select(.index == "msix") | .count'
             """)
@@ -48,9 +50,6 @@ struct Info: ParsableCommand {
     }
 
     func run() throws {
-        if index == .intx, let route, route.isIntoGuest {
-            throw UsageError("--route \(route.rawValue) is for messages; accepted with intx: handler, parked")
-        }
         let exerciser = try Exerciser(try device.softwareLayout().configuration)
         let connected = try route.map { try ConnectedVectors.paths(of: exerciser, index, $0) } ?? []
         let report = try InfoReport(name: device, exerciser: exerciser, connected: connected)

@@ -14,7 +14,8 @@ struct Latency: ParsableCommand {
             was due, so that a late sender hides nothing; the reading from the send is shown beside it. Without, the \
             next signal is sent when the last one has been handled.
 
-            Exit code 1 when an assertion is breached or a signal is lost. Ctrl-C ends early and prints what there is.
+            Exit code 1 when an assertion is breached, a signal is lost or nothing was measured. Ctrl-C ends early \
+            and prints what there is.
 
             EXAMPLES
               irqmux latency
@@ -124,7 +125,7 @@ struct Latency: ParsableCommand {
         return LatencyPlan(
             path: path, wait: wait, index: index, layout: layout, vectors: Int(vectors.value),
             count: count?.value ?? (duration == nil ? 10_000 : .max), durationNs: duration?.nanoseconds, rate: rate,
-            warmUpNs: warmup.nanoseconds, cpus: cpu?.numbers ?? [])
+            warmUpNs: warmup.nanoseconds, cpus: cpu?.numbers ?? [], usableCPUs: ProcessorFacts.read().usable)
     }
 
     /// The layout of the device, with room for the vectors.

@@ -16,10 +16,12 @@ enum DeviceChecks {
             return .warn(
                 name, "does not exist: the path through a guest is skipped",
                 remedy: "sudo modprobe kvm_intel || sudo modprobe kvm_amd; where that fails, \(hint)")
-        case .closed(EACCES):
+        case .forbidden(let group):
             return .warn(
                 name, "is not for this user: the path through a guest is skipped",
-                remedy: "sudo usermod -aG kvm $USER, then log in again")
+                remedy: group.map { "sudo usermod -aG \($0) $USER, then log in again" }
+                    ?? "run as root: its mode lets no group in (or sudo chgrp kvm /dev/kvm && sudo chmod g+rw /dev/kvm)"
+            )
         case .closed(let errno):
             return .warn(
                 name, "does not open (\(SystemFiles.errorName(errno))): the path through a guest is skipped",

@@ -16,12 +16,15 @@ enum TimingChecks {
     }
 
     static func processors(_ patient: Patient) -> Check {
-        let online = patient.processor.online
-        let detail = "\(online.numbers.count) online (\(online)), \(patient.processor.model)"
-        guard online.numbers.count > 1 else {
+        let (online, usable) = (patient.processor.online, patient.processor.usable)
+        let share = usable == online ? "" : ", of which this process may use \(usable)"
+        let detail = "\(online.numbers.count) online (\(online))\(share), \(patient.processor.model)"
+        guard usable.numbers.count > 1 else {
             return .warn(
                 "processors", detail + ": a spinning wait takes the time of whoever raises the interrupt",
-                remedy: "use --wait block, or a machine with two processors")
+                remedy: online.numbers.count > 1
+                    ? "use --wait block, or let it run on two processors (taskset -pc \(online) $$)"
+                    : "use --wait block, or a machine with two processors")
         }
         return .ok("processors", detail)
     }

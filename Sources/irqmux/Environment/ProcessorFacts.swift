@@ -6,6 +6,8 @@ struct ProcessorFacts {
     let model: String
     /// The processors that are online.
     let online: CPUList
+    /// Those of them that this process may run on (taskset, cpusets), as far as the calling thread says.
+    let usable: CPUList
     /// The frequency governor of the first processor; `nil` where the host decides.
     let governor: String?
     /// What this machine is a guest of; `nil` on bare metal.
@@ -20,9 +22,14 @@ struct ProcessorFacts {
         return ProcessorFacts(
             model: model ?? "unknown",
             online: online ?? CPUList([0]),
+            usable: usable() ?? online ?? CPUList([0]),
             governor: SystemFiles.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             hypervisor: hypervisorName(),
             hasInvariantCounter: irqmux_cycles_are_invariant())
+    }
+
+    private static func usable() -> CPUList? {
+        SystemFiles.field("Cpus_allowed_list", of: "/proc/thread-self/status").flatMap { try? CPUList(parsing: $0) }
     }
 
     private static func hypervisorName() -> String? {

@@ -20,16 +20,42 @@ enum ConnectedVectors {
         var options = MuxOptions()
         options.loop.capacity = Int(count)
         options.devices = 1
-        options.fanOutTargets = 0
+        // A line that is served past the mux has one, for what is on its way while that begins.
+        options.fanOutTargets = 1
         var mux = try Mux(options)
         let device = try mux.attach(exerciser)
         let vectors = try mux.connect(device, index, 0..<count, route: .parked)
+        if index == .intx, route.isIntoGuest {
+            return try vectors.map { (Vector(.intx, 0), try servedPath(of: $0, route, on: &mux)) }
+        }
         for (vector, target) in zip(vectors, try routes(count, route, on: &mux)) {
             try mux.route(vector, to: target)
         }
         return try vectors.enumerated().map { number, id in
             (Vector(index, UInt32(number)), try mux.path(of: id))
         }
+    }
+
+    /// A line has no route into a guest: it is served to one, past this process where that can be had.
+    private static func servedPath(
+        of line: VectorID, _ route: RouteChoice, on mux: inout Mux
+    ) throws -> VectorPath {
+        let machine = try machine()
+        // A line of the first PIC that no legacy device has.
+        let gsi: GSI = 5
+        try mux.route(line, to: .handler)
+        guard route == .guest else {
+            try mux.serve(line, by: .userEOI(pin: INTxPin(gsi: gsi, of: machine)))
+            return try mux.path(of: line)
+        }
+        let choice: INTxChoice
+        do {
+            choice = try INTxWay.best(for: INTxCapabilities(of: machine))
+        } catch {
+            throw CommandFailure(.unavailable, "\(error)")
+        }
+        try mux.serve(line, by: .kernelResample(machine: machine.number, gsi: gsi), because: choice)
+        return try mux.path(of: line)
     }
 
     /// A route for each vector; into a guest, each with a message of its own, committed together.

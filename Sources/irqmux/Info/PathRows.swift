@@ -23,7 +23,7 @@ struct PathRow {
         var rows: [PathRow] = []
         for (vector, path) in paths {
             let row = PathRow(
-                index: vector.index, first: vector.number, count: 1, path: "\(path.kind.name)", why: "\(path.why)",
+                index: vector.index, first: vector.number, count: 1, path: "\(path.kind.name)", why: why(path),
                 isCounted: path.isCounted)
             if let last = rows.last, last.continues(in: row) {
                 rows[rows.count - 1].count += 1
@@ -32,6 +32,11 @@ struct PathRow {
             }
         }
         return rows
+    }
+
+    private static func why(_ path: VectorPath) -> String {
+        guard let choice = path.service else { return "\(path.why)" }
+        return "\(path.why) (\(choice.way.name), because \(choice.reason.text))"
     }
 
     private func continues(in next: PathRow) -> Bool {

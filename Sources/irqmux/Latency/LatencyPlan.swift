@@ -18,6 +18,8 @@ struct LatencyPlan {
     var warmUpNs: UInt64
     /// Where the receiver, the sender and the guest run, in this order; fewer leave the rest to the scheduler.
     var cpus: [Int]
+    /// Where the process may run at all, as of its start.
+    var usableCPUs: CPUList
 
     var receiverCPU: Int? { cpus.first }
     var senderCPU: Int? { cpus.count > 1 ? cpus[1] : nil }

@@ -41,7 +41,7 @@ final class Stimulus: Sendable {
         self.interruption = interruption
         self.startsMeasuring = startsMeasuring
         self.signal = signal
-        maySpin = ProcessorFacts.read().online.numbers.count > 1
+        maySpin = plan.usableCPUs.numbers.count > 1
     }
 
     /// How many signals that count have been sent.

@@ -37,7 +37,8 @@ struct LatencyReport {
         if result.trouble != nil { return .failure }
         let unexplained = result.ledger?.unexplained ?? 0
         let breached = verdicts.contains { !$0.assertion.holds($0.measured) }
-        return result.lost > 0 || unexplained != 0 || breached ? .checkFailed : .success
+        // Nothing measured is no good news, whatever was asserted.
+        return result.sent == 0 || result.lost > 0 || unexplained != 0 || breached ? .checkFailed : .success
     }
 
     /// What to know before believing the figures; for stderr.
@@ -70,7 +71,7 @@ struct LatencyReport {
         if let steal = machine.stealPercent, steal > 1 {
             warnings.append("the hypervisor took \(NumberText.decimal(steal, places: 1)) % of the processor time")
         }
-        if plan.wait != .block, machine.processors.numbers.count == 1 {
+        if plan.wait != .block, plan.usableCPUs.numbers.count == 1 {
             warnings.append("spinning on a single processor delays whoever sends")
         }
         #if DEBUG

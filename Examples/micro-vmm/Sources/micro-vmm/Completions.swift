@@ -9,13 +9,11 @@ struct Completions: VectorHandler {
     mutating func handle(_ event: VectorEvent, on mux: inout Mux) {
         switch event.tag {
         case Wires.messageTag: wires.messageRings.add(event.count, ordering: .releasing)
-        case Wires.lineTag: wires.lineRings.add(event.count, ordering: .releasing)
-        case Wires.resampleTag:
-            // The guest is done with the line, so the device may drive it again. One that is still asserted fires at
-            // once: nothing is lost between EOI and here.
-            guard let line = wires.connectedLine.withLock({ $0 }) else { return }
-            try? mux.acknowledge(line)
-            wires.unmasks.add(event.count, ordering: .releasing)
+        case Wires.lineTag:
+            // The driver has quieted the device, so the line may fire again. Where KVM resamples it already can, and
+            // this has no effect. A device that still asserts fires at once: nothing is lost between bell and here.
+            if let line = wires.connectedLine.withLock({ $0 }) { try? mux.acknowledge(line) }
+            wires.lineRings.add(event.count, ordering: .releasing)
         default: break
         }
     }

@@ -22,24 +22,25 @@ enum Machine {
             // Counted, because two rings may share one wake-up, and this program compares numbers.
             _ = try mux.addSource(wires.messageDoorbell.number, tag: Wires.messageTag, delivery: .counted)
             _ = try mux.addSource(wires.lineDoorbell.number, tag: Wires.lineTag, delivery: .counted)
-            _ = try mux.addSource(wires.resample.number, tag: Wires.resampleTag, delivery: .counted)
             return try mux.attach(device)
         }
 
         // 2. The guest: one virtual CPU, 64 KiB, an irqchip in the kernel. What KVM cannot answer goes to the bus.
-        let bus = Bus(device, attached, remote, wires)
+        let bus = try Bus(device, attached, remote, wires)
         let guest = try MicroGuest(image: GuestProgram.image(rounds: rounds)) { bus.answer($0) }
 
-        // 3. Into the guest. From now on the mux keeps the machine's routing table: a GSI for the device's message,
-        //    whose irqfd the mux binds when the vector is routed to it.
-        let gsi = try remote.perform { (mux) throws(MuxError) in
+        // 3. Into the guest. From now on the mux keeps the machine's routing table; a message gets its GSI when the
+        //    guest unmasks its entry of the table (Interrupts.swift).
+        try remote.perform { (mux) throws(MuxError) in
             try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
-            return try mux.allocateGSI(message: 0xfee0_0000, data: UInt32(GuestProgram.messageVector))
         }
-        wires.messageGSI.store(gsi, ordering: .releasing)
-        //    The line is level-triggered: it stays up until the guest's EOI; then KVM lowers it and signals `resample`.
-        let lineIRQ = try guest.virtualMachine.assignIRQFD(
-            wires.line, gsi: UInt32(GuestProgram.pin), resample: wires.resample)
+        //    The line is level-triggered: it stays up until the guest is done with the device. Where KVM resamples, all
+        //    of that happens in the kernel; elsewhere the mux drives the pin, and the driver's doorbell is the end.
+        var capabilities = try INTxCapabilities(of: guest.virtualMachine)
+        capabilities.endOfInterruptCallback = true
+        let way = LineWay(choice: try INTxWay.best(for: capabilities), machine: guest.virtualMachine.number)
+        wires.lineWay.withLock { $0 = way }
+        bus.powerUp()
 
         // 4. Out of the guest: doorbells beside the device's registers. Writing them is no exit.
         let messageBell = try guest.virtualMachine.assignIOEventFD(
@@ -50,18 +51,33 @@ enum Machine {
         // 5. Run. The guest ends by its power button, or by an access that nobody answers.
         try guest.start()
         let end = try guest.awaitEnd(milliseconds: patienceMilliseconds)
-        if let failure = bus.failure { throw failure }
+        if let refusal = wires.refusal.withLock({ $0 }) { throw refusal }
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
-        wires.awaitCalm(rounds: UInt64(rounds))
+        wires.awaitCalm(messages: UInt64(rounds + GuestProgram.maskedMessages), rounds: UInt64(rounds))
 
-        // 6. The account, and everything undone. These three removed themselves at the end of the scope as well.
+        // 6. The account, and everything undone. The doorbells removed themselves at the end of the scope as well.
         let ledger = try remote.ledger(attached)
         try messageBell.deassign()
         try lineBell.deassign()
-        try lineIRQ.deassign()
         _ = running.stop()
         return Report(
-            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), bus: bus, wires: wires, ledger: ledger)
+            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), way: way.choice, bus: bus, wires: wires,
+            ledger: ledger)
+    }
+}
+
+/// How the line gets into the guest, and back.
+struct LineWay: Sendable {
+    let choice: INTxChoice
+    let machine: Int32
+
+    /// The way with what it needs.
+    func service() throws(MuxError) -> INTxService {
+        let gsi = GSI(GuestProgram.pin)
+        if choice.way == .kernelResample { return .kernelResample(machine: machine, gsi: gsi) }
+        let shared: VirtualMachine
+        do throws(KVMError) { shared = try VirtualMachine(sharing: machine) } catch { throw MuxError(error) }
+        return .userEOI(pin: try INTxPin(gsi: gsi, of: shared))
     }
 }
 
@@ -69,38 +85,30 @@ enum Machine {
 final class Wires: Sendable {
     static let messageTag: UInt64 = 1
     static let lineTag: UInt64 = 2
-    static let resampleTag: UInt64 = 3
 
-    /// The guest's interrupt for the device's message.
-    let messageGSI = Atomic<GSI>(0)
-    /// Signalled by the mux, bound to the guest's level-triggered interrupt.
-    let line: EventFD
-    /// Signalled by KVM when the guest has ended the line's interrupt.
-    let resample: EventFD
+    /// Why something was not done for the guest, where irqmux refused it.
+    let refusal = Mutex<(any Error)?>(nil)
     /// Signalled by KVM when the guest rings.
     let messageDoorbell: EventFD
     let lineDoorbell: EventFD
 
+    /// How the line is served, once there is a machine.
+    let lineWay = Mutex<LineWay?>(nil)
     /// Which vector the line is, while it is connected.
     let connectedLine = Mutex<VectorID?>(nil)
 
     let messageRings = Atomic<UInt64>(0)
     let lineRings = Atomic<UInt64>(0)
-    let unmasks = Atomic<UInt64>(0)
 
     init() throws(RingError) {
-        line = try EventFD()
-        resample = try EventFD()
         messageDoorbell = try EventFD()
         lineDoorbell = try EventFD()
     }
 
-    /// The guest has ended; its last ring and its last EOI may still be on their way through the loop.
-    func awaitCalm(rounds: UInt64) {
+    /// The guest has ended; its last rings may still be on their way through the loop.
+    func awaitCalm(messages: UInt64, rounds: UInt64) {
         for _ in 0..<2000 {
-            if messageRings.load(ordering: .acquiring) >= rounds, lineRings.load(ordering: .acquiring) >= rounds,
-                unmasks.load(ordering: .acquiring) >= rounds
-            {
+            if messageRings.load(ordering: .acquiring) >= messages, lineRings.load(ordering: .acquiring) >= rounds {
                 return
             }
             usleep(1000)

@@ -1,11 +1,13 @@
-// micro-vmm: a virtual machine with one PCI-like device in it, and irqmux between the two.
+// micro-vmm: a virtual machine with one PCI device in it, and irqmux between the two.
 //
 //   guest ── MMIO exit ─────→ Bus ── register ──→ Exerciser ── MSI-X: irqfd, all in the kernel ──→ guest's handler
-//                                                           └─ INTx: eventfd ──→ Mux ── irqfd ──→ guest's handler
+//                                                           └─ INTx: the same, and back by resampling
 //   guest ── doorbell (ioeventfd, no exit) ─────────────────────────────────────→ Mux
 //
-// The guest asks the device for an interrupt, takes it, counts it, rings a doorbell, and asks for the next; first by
-// MSI-X, then by INTx. Read from here to the end, then Machine.swift, Bus.swift, GuestProgram.swift.
+// The guest finds the device in configuration space, gives it addresses, and programs its MSI-X table; it looks at the
+// pending bits under both masks. Then it asks the device for an interrupt, takes it, counts it, rings a doorbell, and
+// asks for the next; first by MSI-X, then by INTx. Read from here to the end, then Machine.swift, Bus.swift,
+// PCIFunction.swift and Interrupts.swift; the guest is in GuestProgram.swift and PCIDriver.swift.
 import Foundation
 import KVM
 import MicroGuest

@@ -1,0 +1,280 @@
+import InterruptModel
+
+/// A run failed: what was wrong, and after which step.
+public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The step, from 0; the number of steps for the judgement at the end.
+    public var step: Int
+    /// What is wrong.
+    public var text: String
+    /// Both.
+    public var description: String { "after step \(step): \(text)" }
+}
+
+/// The guest's MSI-X machine, the host below it, and the reference that judges both.
+struct World {
+    var table: MSIXTable
+    var host: Host
+    var reference: Reference
+    let shape: History.Shape
+    let mutation: Mutation?
+    /// What a read saw that it should not have.
+    var disagreement: String?
+
+    init(_ shape: History.Shape, _ mutation: Mutation?) {
+        self.shape = shape
+        self.mutation = mutation
+        table = MSIXTable(count: shape.vectors)
+        host = Host(shape, mutation)
+        reference = Reference(vectors: shape.vectors)
+    }
+
+    /// Carries out a history from the beginning.
+    ///
+    /// - Throws: The first thing that is wrong.
+    mutating func run(_ steps: [Step]) throws(Failure) {
+        for index in steps.indices {
+            carryOut(steps[index])
+            try judge(index)
+        }
+        // In the end everything is well and everybody is there: nothing may be owed any more.
+        host.heal()
+        for vector in host.vectors.indices {
+            host.park(vector, false)
+            host.halt(vector, false)
+        }
+        table.retry()
+        table.synchronise(&host)
+        host.commit()
+        host.turn()
+        try judge(steps.count)
+        try judgeDelivery(steps.count)
+        try judgeAccounts(steps.count)
+    }
+
+    // MARK: Steps
+
+    private mutating func carryOut(_ step: Step) {
+        let vector = Int(step.vector)
+        switch step.kind {
+        case .control: control(step.argument)
+        case .writeRegister: write(vector, step.argument & 3, step.argument >> 2 & 7)
+        case .maskVector: write(vector, 3, 1)
+        case .unmaskVector: write(vector, 3, 0)
+        case .program: program(vector, step.argument)
+        case .oddAccess: oddAccess(step.argument)
+        case .readTable: readTable(vector)
+        case .readPending: readPending()
+        case .raise: raise(vector)
+        case .storm: for _ in 0..<step.argument % 50 + 2 { raise(vector) }
+        case .functionReset: reset()
+        case .backdoorReset: host.backdoorReset()
+        case .turn: host.turn()
+        case .commit: host.commit()
+        case .park: host.park(vector, true)
+        case .unpark: host.park(vector, false)
+        case .halt: host.halt(vector, true)
+        case .resume: host.halt(vector, false)
+        case .saveRestore: saveRestore(step.argument)
+        case .descriptorsRunOut: host.descriptors = step.argument % 6
+        case .eventFDCloses: host.close(vector, bypass: step.argument & 1 == 1)
+        case .completionsOverflow: host.overflow()
+        case .commitsFail: host.commitsFail = true
+        case .assert, .withdraw, .disableINTx, .guestRuns: break
+        case .heal:
+            host.heal()
+            table.retry()
+            table.synchronise(&host)
+        }
+    }
+
+    private mutating func control(_ bits: UInt32) {
+        reference.control(enabled: bits & 2 != 0, functionMask: bits & 1 != 0)
+        var value = UInt16(bits & 3) << 14
+        if mutation == .ignoresFunctionMask { value &= 0x8000 }
+        if table.writeMessageControl(value) { table.synchronise(&host) }
+    }
+
+    private mutating func write(_ vector: Int, _ register: UInt32, _ value: UInt32) {
+        reference.write(vector, register, value)
+        let offset = UInt64(vector * 16) + UInt64(register * 4)
+        if table.writeTable(offset: offset, width: 4, UInt64(value)) { table.synchronise(&host) }
+    }
+
+    /// As Linux does it: masked, the message, unmasked. Half of them write QWORDs.
+    private mutating func program(_ vector: Int, _ argument: UInt32) {
+        write(vector, 3, 1)
+        let data = argument & 0xFF
+        if argument & 0x100 == 0 {
+            write(vector, 0, 0xFEE0_0000)
+            write(vector, 1, 0)
+            write(vector, 2, data)
+            return write(vector, 3, 0)
+        }
+        reference.write(vector, 0, 0xFEE0_1000)
+        reference.write(vector, 1, 0)
+        reference.write(vector, 2, data)
+        reference.write(vector, 3, 0)
+        let offset = UInt64(vector * 16)
+        if table.writeTable(offset: offset, width: 8, 0xFEE0_1000) { table.synchronise(&host) }
+        if table.writeTable(offset: offset + 8, width: 8, UInt64(data)) { table.synchronise(&host) }
+    }
+
+    /// An access that PCI does not define: reads give ones, writes change nothing.
+    private mutating func oddAccess(_ argument: UInt32) {
+        let size = table.tableSize
+        let (offset, width): (UInt64, Int) =
+            switch argument & 7 {
+            case 0: (UInt64(argument >> 3) % size | 1, 4)
+            case 1: (UInt64(argument >> 3) % size, Int(argument >> 20 & 1) + 1)
+            case 2: (size - 4, 8)
+            case 3: (size, 4)
+            case 4: (.max - 3, 4)
+            case 5: (UInt64(argument >> 3) % size & ~7 | 4, 8)
+            case 6: (UInt64(argument >> 3) % size, 3)
+            default: (UInt64(argument >> 3) % size, 0)
+            }
+        if table.writeTable(offset: offset, width: width, .max) { table.synchronise(&host) }
+        let ones: UInt64 = width == 0 ? 0 : width == 8 ? .max : 1 << UInt64(width * 8) - 1
+        let read = table.readTable(offset: offset, width: width)
+        if read != ones { disagreement = "an odd access of \(width) bytes at \(offset) read \(read)" }
+    }
+
+    private mutating func readTable(_ vector: Int) {
+        for register in 0..<UInt32(4) {
+            let read = table.readTable(offset: UInt64(vector * 16) + UInt64(register * 4), width: 4)
+            let expected = reference.read(vector, register)
+            if read != UInt64(expected) {
+                disagreement = "register \(register) of entry \(vector) read \(read) and not \(expected)"
+            }
+        }
+        let bits: UInt16 = (reference.isEnabled ? 0x8000 : 0) | (reference.isFunctionMasked ? 0x4000 : 0)
+        if table.messageControl & 0xC000 != bits, mutation != .ignoresFunctionMask {
+            disagreement = "message control reads \(table.messageControl)"
+        }
+    }
+
+    private mutating func readPending() {
+        let kept = host.kept(from: 0)
+        var read = table.readPending(offset: 0, width: 8, kept: kept)
+        if mutation == .pendingBitsOfUnmasked { read |= kept }
+        if mutation == .pendingBitsAlwaysRead0 { read = 0 }
+        var expected = reference.pendingBits(0)
+        // A vector that something was refused for may be unmasked and pending; nothing else may.
+        for vector in host.vectors.indices
+        where table.isRefused(UInt32(vector)) || host.isWiped || reference.entries[vector].isKickDue {
+            expected = expected & ~(1 << UInt64(vector)) | read & 1 << UInt64(vector)
+        }
+        if read != expected {
+            disagreement = "the pending bits read \(String(read, radix: 2)) and not \(String(expected, radix: 2))"
+        }
+    }
+
+    private mutating func raise(_ vector: Int) {
+        reference.raise(vector)
+        host.raise(vector)
+    }
+
+    private mutating func reset() {
+        reference.reset()
+        host.resetDevice()
+        table.reset()
+        table.synchronise(&host)
+    }
+
+    /// Saved as a blob, and loaded into a machine that has nothing yet, as after a migration.
+    private mutating func saveRestore(_ argument: UInt32) {
+        let bytes = savedState().encoded
+        judgeDamage(bytes, argument)
+        let wasOpen = host.vectors.map { $0.isInUse && $0.gate.isOpen }
+        host.moveIntoMachine()
+        do throws(StateError) {
+            let state = try InterruptState(decoding: bytes)
+            guard let saved = state.msix else { return disagreement = "a state without its registers" }
+            table = mutation == .losesPendingOnRestore ? withoutPending(saved) : saved
+            // What may have been on its way while the state was carried is told once more.
+            for record in state.vectors where record.mayHaveLost && wasOpen[Int(record.vector.number)] {
+                guard mutation != .noKickAfterRestore else { break }
+                table.setPending(record.vector.number)
+            }
+        } catch { disagreement = "a state that was just saved is refused: \(error)" }
+        for vector in wasOpen.indices where wasOpen[vector] { reference.expectKick(vector) }
+        table.synchronise(&host)
+    }
+
+    private func savedState() -> InterruptState {
+        var saved = table
+        let kept = host.kept(from: 0)
+        var records: [InterruptState.VectorRecord] = []
+        for vector in 0..<shape.vectors {
+            if kept & 1 << UInt64(vector) != 0 { saved.setPending(vector) }
+            let this = host.vectors[Int(vector)]
+            guard this.isInUse else { continue }
+            records.append(
+                InterruptState.VectorRecord(
+                    Vector(.msix, vector), way: this.trigger == .bypass ? .bypassed : .injected,
+                    mayHaveLost: this.gate.isOpen, account: host.ledger(Int(vector))))
+        }
+        return InterruptState(msix: saved, msi: nil, vectors: records)
+    }
+
+    /// A blob of which one byte was changed, or the end is missing, is refused.
+    private mutating func judgeDamage(_ bytes: [UInt8], _ argument: UInt32) {
+        var damaged = bytes
+        let place = Int(argument) % bytes.count
+        if argument & 1 == 0 {
+            damaged[place] ^= UInt8(argument >> 8 & 0xFF) | 1
+        } else {
+            damaged.removeSubrange(place...)
+        }
+        do throws(StateError) {
+            _ = try InterruptState(decoding: damaged)
+            disagreement = "a state that was damaged at byte \(place) was taken"
+        } catch {}
+    }
+
+    private func withoutPending(_ saved: MSIXTable) -> MSIXTable {
+        var saved = saved
+        for vector in 0..<shape.vectors { saved.clearPending(vector) }
+        return saved
+    }
+
+    // MARK: Judgement
+
+    /// What came to the guest in this step, and what it read.
+    private mutating func judge(_ step: Int) throws(Failure) {
+        for receipt in host.receipts {
+            let wrong = reference.receive(
+                receipt.vector, address: receipt.message.address, data: receipt.message.data,
+                standingFor: receipt.count)
+            if let wrong { throw Failure(step: step, text: wrong) }
+        }
+        host.receipts.removeAll(keepingCapacity: true)
+        if let disagreement { throw Failure(step: step, text: disagreement) }
+    }
+
+    /// Nothing keeps anything from the guest any more: nothing may be owed to an unmasked vector.
+    private func judgeDelivery(_ step: Int) throws(Failure) {
+        for vector in host.vectors.indices where !reference.isMasked(vector) {
+            if table.isRefused(UInt32(vector)), shape.hostVectors < shape.vectors { continue }
+            let entry = reference.entries[vector]
+            if entry.isKickDue {
+                throw Failure(step: step, text: "vector \(vector) was open when saved, and was not told when loaded")
+            }
+            guard entry.owed > 0 || entry.isUntold else { continue }
+            throw Failure(step: step, text: "vector \(vector) was raised, is unmasked, and never reached the guest")
+        }
+    }
+
+    /// The ledger closes, and says what the reference says.
+    private func judgeAccounts(_ step: Int) throws(Failure) {
+        for vector in host.vectors.indices {
+            let (ledger, entry) = (host.ledger(vector), reference.entries[vector])
+            guard ledger.unexplained == 0 else {
+                throw Failure(step: step, text: "vector \(vector): \(ledger.unexplained) of its signals unexplained")
+            }
+            guard ledger.delivered == entry.received, ledger.pending == entry.owed, ledger.raised == entry.raised,
+                ledger.coalesced == entry.merged, ledger.dropped == entry.givenUp
+            else { throw Failure(step: step, text: "vector \(vector): the ledger says \(ledger), the guest \(entry)") }
+        }
+    }
+}
