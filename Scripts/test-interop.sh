@@ -94,7 +94,10 @@ done <"$work/guest"
 if ((status == 33)) && grep -qx end "$work/guest"; then record pass "the whole list ran"; else
     record fail "the whole list ran" "QEMU ended with $status"
 fi
-if [[ -s $work/qemu.log ]]; then record fail "QEMU complains of nothing" "$(tail -n 3 "$work/qemu.log")"; else
+# QEMU unmaps whole ranges behind its IOMMU, mapped or not, and says so of each that was not (ENOENT by the protocol).
+if complaints=$(grep -v 'dma_unmap.* = -2 (No such file or directory)' "$work/qemu.log"); then
+    record fail "QEMU complains of nothing" "$(tail -n 3 <<<"$complaints")"
+else
     record pass "QEMU complains of nothing"
 fi
 
