@@ -16,8 +16,8 @@ extension EventLoop {
     /// - Parameters:
     ///   - descriptor: An eventfd, of any flags; a spinning loop serves O_NONBLOCK ones fastest.
     ///   - tag: Comes back with each event.
-    /// - Throws: `ENOSPC` when the table is full; `EBADF`; with another delivery than `edge` `EMFILE`, for then the loop
-    ///   keeps a descriptor of its own.
+    /// - Throws: `ENOSPC` when the table is full; `EBADF`; with another delivery than `edge` `EMFILE`, for then the
+    ///   loop keeps a descriptor of its own.
     public mutating func add(_ descriptor: Int32, tag: UInt64, delivery: Delivery = .edge) throws(RingError) -> SourceID
     {
         let flags = irqmux_fd_flags(descriptor)

@@ -12,6 +12,7 @@ final class DeviceCore: Sendable {
         var registers = RegisterFile()
         var configuration: ConfigurationSpace
         var messages: MessageTable
+        let probe = EventFDProbe()
     }
 
     let table: VectorTable
@@ -123,7 +124,7 @@ final class DeviceCore: Sendable {
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
         try state.withLock { (state) throws(DeviceError) -> UInt32 in
             var shortage: Int32 = 0
-            let outcome = state.interrupts.apply(request) { HeldEventFD.lookUp($0, shortage: &shortage) }
+            let outcome = Self.apply(request, &state.interrupts, state.probe, &shortage)
             carryOut(outcome, &state)
             switch outcome.verdict {
             case .done: return 0
@@ -136,6 +137,13 @@ final class DeviceCore: Sendable {
                 throw DeviceError("SET_IRQS", errno: errno, remedy: hasRemedy ? remedy : outcome.reason.explanation)
             }
         }
+    }
+
+    private static func apply(
+        _ request: IRQRequest, _ interrupts: inout DeviceInterrupts, _ probe: borrowing EventFDProbe,
+        _ shortage: inout Int32
+    ) -> Outcome {
+        interrupts.apply(request) { HeldEventFD.lookUp($0, probe, shortage: &shortage) }
     }
 
     /// Does with real eventfds what the model says was done, signals first: nothing released is ever signalled later.

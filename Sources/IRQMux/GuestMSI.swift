@@ -13,7 +13,8 @@ public struct GuestMSI: ~Copyable {
     /// Serves a device's MSI: as after a reset. The device is not touched until the guest enables it.
     ///
     /// - Parameters:
-    ///   - layout: What the capability has. Offer per-vector masking also where the device has none: masking is the mux's.
+    ///   - layout: What the capability has. Offer per-vector masking also where the device has none: masking is the
+    ///     mux's.
     ///   - next: The next capability's offset, as the guest reads it.
     ///   - requester: As for `GuestMSIX`.
     /// - Throws: As `GuestMSIX.init`.

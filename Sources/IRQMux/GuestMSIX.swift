@@ -115,14 +115,14 @@ public struct GuestMSIX: ~Copyable {
 }
 
 extension GuestMSIX {
-    /// Bytes that a vector's state takes, its histogram (where it is measured) left out: its entry in the guest's table,
-    /// in the mux, and what leads from the one to the other.
+    /// Bytes that a vector's state takes, its histogram (where it is measured) left out: its entry in the guest's
+    /// table, in the mux, and what leads from the one to the other.
     public static var bytesPerVector: Int {
         MSIXTable.bytesPerVector + MemoryLayout<VectorEntry>.stride + MemoryLayout<VectorID>.stride
     }
 
-    /// The same with everything that exists because of it: its place in the loop, a cache line, and what binds it to its
-    /// GSI. Routing tables, which a machine has once, are not counted.
+    /// The same with everything that exists because of it: its place in the loop, a cache line, and what binds it to
+    /// its GSI. Routing tables, which a machine has once, are not counted.
     public static var bytesPerBoundVector: Int {
         bytesPerVector + EventLoop.bytesPerSource + AttachedGuest.bytesPerVector
     }

@@ -5,7 +5,8 @@ public import InterruptModel
 // Keeping the interrupt state and loading it. The device should be quiet meanwhile: stopped by its owner, or its guest
 // paused. What comes in spite of that is not lost: a vector that was open is told once where the state is loaded.
 extension GuestMSIX {
-    /// Adds MSI-X to a saved state: registers, exact pending bits, an account for each connected vector. Changes nothing.
+    /// Adds MSI-X to a saved state: registers, exact pending bits, an account for each connected vector. Changes
+    /// nothing.
     ///
     /// - Throws: As `Mux.ledger`.
     public mutating func save(into state: inout InterruptState, on mux: inout Mux) throws(MuxError) {
@@ -21,8 +22,8 @@ extension GuestMSIX {
         try carrier.save(into: &state, on: &mux)
     }
 
-    /// Loads a saved state: registers as they were, vectors connected and routed as the guest uses them, what was pending
-    /// delivered when it is unmasked, and each vector that was open told once.
+    /// Loads a saved state: registers as they were, vectors connected and routed as the guest uses them, what was
+    /// pending delivered when it is unmasked, and each vector that was open told once.
     ///
     /// Everything is checked before anything is touched. A vector that cannot be had here is refused as any other
     /// (`table.refused`, `report`). Load when the guest's local APICs have their state, before its CPUs run.

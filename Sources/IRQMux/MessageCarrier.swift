@@ -127,12 +127,12 @@ struct MessageCarrier: ~Copyable {
         if try mux.connectServed(device, index, vector..<vector + 1, &places) > 0 { report.shortAnswers &+= 1 }
     }
 
-    /// More vectors where the enabled index cannot grow: it is disabled and enabled anew with at least twice as many, so
-    /// that this stays rare. What is held stays held; what the device raised in between nobody can know, so every vector
-    /// that is open is told once more.
+    /// More vectors where the enabled index cannot grow: it is disabled and enabled anew with at least twice as many,
+    /// so that this stays rare. What is held stays held; what the device raised in between nobody can know, so every
+    /// vector that is open is told once more.
     ///
-    /// The next vector is assigned with this one, held: the guest will want it as a rule, and then the call that it would
-    /// have cost makes up for the disabling.
+    /// The next vector is assigned with this one, held: the guest will want it as a rule, and then the call that it
+    /// would have cost makes up for the disabling.
     private mutating func grow(toHold vector: UInt32, on mux: inout Mux) throws(MuxError) {
         let isNextFree = vector + 1 < count && slot(vector + 1, mux) == nil
         let numbers = vector..<vector + (isNextFree ? 2 : 1)

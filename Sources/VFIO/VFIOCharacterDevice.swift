@@ -1,7 +1,7 @@
 internal import CKernel
 
 /// `/dev/vfio/devices/vfioN` before it is a device: opened, and on its way to an iommufd. Closes with its scope.
-struct VFIOCharacterDevice: ~Copyable {
+@usableFromInline @frozen struct VFIOCharacterDevice: ~Copyable {
     let number: Int32
 
     /// Opens the character device of a device bound to VFIO.

@@ -6,8 +6,8 @@ import KVM
 import MicroGuest
 import Testing
 
-/// A real guest, a software device, and the guest's MSI-X served on a mux. The guest's vector `n` sends the message that
-/// rings doorbell `n`.
+/// A real guest, a software device, and the guest's MSI-X served on a mux. The guest's vector `n` sends the message
+/// that rings doorbell `n`.
 struct MSIXBench: ~Copyable {
     let bench: GuestBench
     let device: Interposer

@@ -34,11 +34,24 @@ extension Host {
 
     mutating func receive(_ vector: Int, _ message: InterruptMessage, standingFor count: UInt64) {
         guard count > 0 else { return }
-        vectors[vector].ledger.deliverOnce(standingFor: count)
-        receipts.append(Receipt(vector: vector, message: message, count: count))
+        tell(vector, message, standingFor: count)
         if mutation == .deliversTwice, count > 1 {
             receipts.append(Receipt(vector: vector, message: message, count: 1))
         }
+    }
+
+    /// A gate may have opened: what it held reaches the guest, and a kick that waited for it.
+    mutating func release(_ vector: Int, _ count: UInt64) {
+        receive(vector, vectors[vector].message, standingFor: count)
+        guard vectors[vector].isKickHeld, vectors[vector].gate.isOpen else { return }
+        vectors[vector].isKickHeld = false
+        if count == 0 { tell(vector, vectors[vector].message, standingFor: 0) }
+    }
+
+    /// What reaches the guest; a kick stands for nothing.
+    mutating func tell(_ vector: Int, _ message: InterruptMessage, standingFor count: UInt64) {
+        vectors[vector].ledger.deliverOnce(standingFor: count)
+        receipts.append(Receipt(vector: vector, message: message, count: count))
     }
 
     mutating func hold(_ vector: Int, _ count: UInt64) {
@@ -87,7 +100,7 @@ extension Host {
         } else {
             let released = vectors[vector].gate.unpark()
             arrange(vector)
-            receive(vector, vectors[vector].message, standingFor: released)
+            release(vector, released)
         }
     }
 
@@ -98,7 +111,7 @@ extension Host {
         } else {
             let released = vectors[vector].gate.resume()
             arrange(vector)
-            receive(vector, vectors[vector].message, standingFor: released)
+            release(vector, released)
         }
     }
 
@@ -148,23 +161,20 @@ extension Host {
         vectors[vector].isInUse && vectors[vector].gate.isOpen && vectors[vector].trigger != .none && !isWiped
     }
 
-    /// Everything that is held goes into the machine's pending bits, and the host is as if the process had just begun:
-    /// the first half of a restore. Returns which vectors have something pending.
-    mutating func saved() -> [Bool] {
-        var pending = vectors.map { _ in false }
+    /// Everything that is held is the machine's now, and the host is as if the process had just begun.
+    mutating func moveIntoMachine() {
+        var kept: [UInt64] = []
         for index in vectors.indices {
-            let held = vectors[index].waiting + vectors[index].gate.discard() + vectors[index].inDevice
+            kept.append(
+                vectors[index].inMachine + vectors[index].waiting + vectors[index].gate.discard()
+                    + vectors[index].inDevice)
             vectors[index].waiting = 0
             vectors[index].isNotified = false
             vectors[index].inDevice = 0
-            vectors[index].inMachine += held
-            pending[index] = vectors[index].inMachine > 0
+            vectors[index].inMachine = 0
         }
-        let kept = vectors.map(\.inMachine)
-        for index in vectors.indices { vectors[index].inMachine = 0 }
         disable()
         for index in vectors.indices { vectors[index].inMachine = kept[index] }
-        return pending
     }
 
     /// Which of the 64 vectors from `first` on have something kept for them.

@@ -23,6 +23,8 @@ struct Host: MessageSink {
         var inDevice: UInt64 = 0
         /// How many raises the machine's own pending bit stands for, after a restore.
         var inMachine: UInt64 = 0
+        /// After a restore: the guest is to be told once, for nothing that is known.
+        var isKickHeld = false
         var isUserClosed = false
         var isBypassClosed = false
         var ledger = Ledger()
@@ -86,12 +88,13 @@ struct Host: MessageSink {
             return true
         case .deliver(let vector, let message):
             let vector = Int(vector)
-            let standing = max(vectors[vector].inMachine, 1)
+            let standing = vectors[vector].inMachine
             vectors[vector].inMachine = 0
             if vectors[vector].gate.isOpen {
-                receive(vector, message, standingFor: standing)
+                tell(vector, message, standingFor: standing)
             } else {
                 hold(vector, standing)
+                vectors[vector].isKickHeld = standing == 0
             }
             return true
         }
@@ -126,7 +129,7 @@ struct Host: MessageSink {
             hold(vector, released)
             return false
         }
-        receive(vector, vectors[vector].message, standingFor: released)
+        release(vector, released)
         return true
     }
 
@@ -146,6 +149,7 @@ struct Host: MessageSink {
             }
             vectors[index].ledger.drops[.disabled] += vectors[index].gate.discard() + vectors[index].inMachine
             vectors[index].inMachine = 0
+            vectors[index].isKickHeld = false
             if vectors[index].isInUse, descriptors != .max { descriptors += 2 }
             vectors[index].isInUse = false
             vectors[index].route = nil

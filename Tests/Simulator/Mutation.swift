@@ -22,6 +22,8 @@ public enum Mutation: String, CaseIterable, Sendable {
     case growthLosesPending
     /// Restored state lacks what pended.
     case losesPendingOnRestore
+    /// Nothing is kicked after a restore (SPDK 2410).
+    case noKickAfterRestore
     /// A refused eventfd is taken for success (a positive answer or an errno that nobody looks at).
     case ignoresRefusals
     /// The repair after a reset behind VFIO's back is left out.

@@ -11,6 +11,8 @@ struct Reference {
         var owed: UInt64 = 0
         /// Raised, and nothing received since.
         var isUntold = false
+        /// After a restore one interrupt may come that stands for nothing.
+        var isKickDue = false
         var raised: UInt64 = 0
         var received: UInt64 = 0
         var merged: UInt64 = 0
@@ -63,6 +65,11 @@ struct Reference {
     /// An interrupt that stands for so many raises reached the guest. Returns what is wrong with that.
     mutating func receive(_ vector: Int, address: UInt64, data: UInt32, standingFor count: UInt64) -> String? {
         if isMasked(vector) { return "vector \(vector) reached the guest while masked" }
+        if count == 0, entries[vector].isKickDue {
+            entries[vector].isKickDue = false
+            entries[vector].isUntold = false
+            return nil
+        }
         guard count > 0, entries[vector].owed >= count else {
             return "vector \(vector) reached the guest for \(count) raises, and \(entries[vector].owed) were owed"
         }
@@ -73,8 +80,12 @@ struct Reference {
         entries[vector].merged += count - 1
         entries[vector].owed -= count
         entries[vector].isUntold = false
+        entries[vector].isKickDue = false
         return nil
     }
+
+    /// The state was restored, and the vector was open: it is told once, whatever was on its way.
+    mutating func expectKick(_ vector: Int) { entries[vector].isKickDue = true }
 
     mutating func reset() {
         giveUp()
@@ -92,6 +103,7 @@ struct Reference {
             entries[index].givenUp += entries[index].owed
             entries[index].owed = 0
             entries[index].isUntold = false
+            entries[index].isKickDue = false
         }
     }
 

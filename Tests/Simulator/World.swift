@@ -74,7 +74,7 @@ struct World {
         case .unpark: host.park(vector, false)
         case .halt: host.halt(vector, true)
         case .resume: host.halt(vector, false)
-        case .saveRestore: saveRestore()
+        case .saveRestore: saveRestore(step.argument)
         case .descriptorsRunOut: host.descriptors = step.argument % 6
         case .eventFDCloses: host.close(vector, bypass: step.argument & 1 == 1)
         case .completionsOverflow: host.overflow()
@@ -160,7 +160,8 @@ struct World {
         if mutation == .pendingBitsAlwaysRead0 { read = 0 }
         var expected = reference.pendingBits(0)
         // A vector that something was refused for may be unmasked and pending; nothing else may.
-        for vector in host.vectors.indices where table.isRefused(UInt32(vector)) || host.isWiped {
+        for vector in host.vectors.indices
+        where table.isRefused(UInt32(vector)) || host.isWiped || reference.entries[vector].isKickDue {
             expected = expected & ~(1 << UInt64(vector)) | read & 1 << UInt64(vector)
         }
         if read != expected {
@@ -180,21 +181,61 @@ struct World {
         table.synchronise(&host)
     }
 
-    private mutating func saveRestore() {
-        let pending = host.saved()
-        var restored = MSIXTable(count: shape.vectors)
-        for vector in 0..<Int(shape.vectors) {
-            for register in 0..<UInt64(4) {
-                let offset = UInt64(vector * 16) + register * 4
-                restored.writeTable(offset: offset, width: 4, table.readTable(offset: offset, width: 4))
+    /// Saved as a blob, and loaded into a machine that has nothing yet, as after a migration.
+    private mutating func saveRestore(_ argument: UInt32) {
+        let bytes = savedState().encoded
+        judgeDamage(bytes, argument)
+        let wasOpen = host.vectors.map { $0.isInUse && $0.gate.isOpen }
+        host.moveIntoMachine()
+        do throws(StateError) {
+            let state = try InterruptState(decoding: bytes)
+            guard let saved = state.msix else { return disagreement = "a state without its registers" }
+            table = mutation == .losesPendingOnRestore ? withoutPending(saved) : saved
+            // What may have been on its way while the state was carried is told once more.
+            for record in state.vectors where record.mayHaveLost && wasOpen[Int(record.vector.number)] {
+                guard mutation != .noKickAfterRestore else { break }
+                table.setPending(record.vector.number)
             }
-        }
-        restored.writeMessageControl(table.messageControl)
-        if mutation != .losesPendingOnRestore {
-            for vector in pending.indices where pending[vector] { restored.setPending(UInt32(vector)) }
-        }
-        table = restored
+        } catch { disagreement = "a state that was just saved is refused: \(error)" }
+        for vector in wasOpen.indices where wasOpen[vector] { reference.expectKick(vector) }
         table.synchronise(&host)
+    }
+
+    private func savedState() -> InterruptState {
+        var saved = table
+        let kept = host.kept(from: 0)
+        var records: [InterruptState.VectorRecord] = []
+        for vector in 0..<shape.vectors {
+            if kept & 1 << UInt64(vector) != 0 { saved.setPending(vector) }
+            let this = host.vectors[Int(vector)]
+            guard this.isInUse else { continue }
+            records.append(
+                InterruptState.VectorRecord(
+                    Vector(.msix, vector), way: this.trigger == .bypass ? .bypassed : .injected,
+                    mayHaveLost: this.gate.isOpen, account: host.ledger(Int(vector))))
+        }
+        return InterruptState(msix: saved, msi: nil, vectors: records)
+    }
+
+    /// A blob of which one byte was changed, or the end is missing, is refused.
+    private mutating func judgeDamage(_ bytes: [UInt8], _ argument: UInt32) {
+        var damaged = bytes
+        let place = Int(argument) % bytes.count
+        if argument & 1 == 0 {
+            damaged[place] ^= UInt8(argument >> 8 & 0xFF) | 1
+        } else {
+            damaged.removeSubrange(place...)
+        }
+        do throws(StateError) {
+            _ = try InterruptState(decoding: damaged)
+            disagreement = "a state that was damaged at byte \(place) was taken"
+        } catch {}
+    }
+
+    private func withoutPending(_ saved: MSIXTable) -> MSIXTable {
+        var saved = saved
+        for vector in 0..<shape.vectors { saved.clearPending(vector) }
+        return saved
     }
 
     // MARK: Judgement
@@ -216,6 +257,9 @@ struct World {
         for vector in host.vectors.indices where !reference.isMasked(vector) {
             if table.isRefused(UInt32(vector)), shape.hostVectors < shape.vectors { continue }
             let entry = reference.entries[vector]
+            if entry.isKickDue {
+                throw Failure(step: step, text: "vector \(vector) was open when saved, and was not told when loaded")
+            }
             guard entry.owed > 0 || entry.isUntold else { continue }
             throw Failure(step: step, text: "vector \(vector) was raised, is unmasked, and never reached the guest")
         }
