@@ -9,14 +9,15 @@ struct Case: Sendable {
         case guestLoop
         /// All sources are armed and disarmed; cost per source for both together.
         case arm
-        /// A vector that is routed into a guest is masked and unmasked; the peer deassigns and assigns its irqfd. Either
-        /// while nothing comes, or while the device raises the vector 100,000 times a second.
+        /// A vector that is routed into a guest is masked and unmasked; the peer deassigns and assigns its irqfd.
+        /// Either while nothing comes, or while the device raises the vector 100,000 times a second.
         case maskGuest(underFire: Bool)
         /// A vector's route is changed to the first and back to the second; the change to the first is timed.
         case routeSwitch(BenchRoute, from: BenchRoute)
         /// A quiet vector beside another one, which storms or is silent, under weighted scheduling.
         case starvation(Waiting, storm: Bool)
-        /// A live vector of a guest's MSI-X is masked and unmasked by writing its table; the peer deassigns and assigns.
+        /// A live vector of a guest's MSI-X is masked and unmasked by writing its table; the peer deassigns and
+        /// assigns.
         case maskTable
         /// A guest writes an entry of its MSI-X table that changes nothing.
         case tableAccess
