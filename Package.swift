@@ -97,6 +97,11 @@ if embedded {
             name: "irqmux-soak",
             dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Drives the Exerciser inside the machine that another implementation plugged it into (Scripts/test-interop.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-interop", dependencies: ["VFIO", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/interop", exclude: ["suite"], swiftSettings: settings))
     // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
     package.targets.append(
         .executableTarget(
