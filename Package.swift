@@ -61,6 +61,8 @@ if embedded {
         .library(name: "Exerciser", targets: ["Exerciser"]),
         // A small real guest, for examples, benchmarks, and tests of VMMs.
         .library(name: "MicroGuest", targets: ["MicroGuest"]),
+        // Client and server of vfio-user, and the framework of devices in user space.
+        .library(name: "VFIOUser", targets: ["VFIOUser"]),
         .executable(name: "irqmux", targets: ["irqmux"]),
     ]
     package.dependencies += [
@@ -68,11 +70,15 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "HostDevices", dependencies: ["CKernel", "InterruptModel", "VFIO"], swiftSettings: settings),
+        .target(name: "VFIOUser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO", "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "HostDevices", "EventRing", "InterruptModel", "KVM",
+                "VFIO",
+                "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -91,6 +97,11 @@ if embedded {
             name: "irqmux-soak",
             dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Drives the Exerciser inside the machine that another implementation plugged it into (Scripts/test-interop.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-interop", dependencies: ["VFIO", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/interop", exclude: ["suite"], swiftSettings: settings))
     // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
     package.targets.append(
         .executableTarget(
@@ -110,11 +121,19 @@ if embedded {
         tests("EventRingTests", ["EventRing", "CLiburing"]),
         tests("InterruptModelTests", ["InterruptModel", "Simulator"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
+        // A device in a process of its own, for the tests of the client.
+        .executableTarget(
+            name: "vfio-user-peer", dependencies: ["VFIOUser", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/vfio-user-peer", swiftSettings: settings),
+        tests(
+            "VFIOUserTests",
+            ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
+        tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        tests("CommandTests", ["irqmux", "HostDevices", "EventRing", "InterruptModel", "VFIO"]),
         // Inside the emulated machine only: Scripts/test-vm.sh.
         tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),

@@ -73,7 +73,8 @@ extension DeviceInterrupts {
         release(vector, &changes)
         guard number >= 0 else { return nil }
         if !slots[slot].allocated {
-            guard vector.index == .msix, profile.growsMSIX(dialect) else { return .refused(EINVAL, .beyondAllocation) }
+            let grows = vector.index == .msix ? profile.growsMSIX(dialect) : dialect.growsMSI
+            guard grows else { return .refused(EINVAL, .beyondAllocation) }
             guard allocatedVectors < profile.hostVectors else { return .refused(ENOSPC, .cannotGrow) }
             // It stays allocated until the type is disabled, even when the eventfd turns out to be bad.
             slots[slot].allocated = true

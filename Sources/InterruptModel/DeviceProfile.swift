@@ -62,7 +62,8 @@ public struct DeviceProfile: Equatable, Sendable {
         guard dialect.tables != .sharedByTypes else { return IRQInfo(count: count, eventfd: true) }
         switch index {
         case .intx: return IRQInfo(count: count, eventfd: true, maskable: true, automasked: true)
-        case .msi, .req: return IRQInfo(count: count, eventfd: true, noResize: true)
+        case .msi: return IRQInfo(count: count, eventfd: true, noResize: !dialect.growsMSI)
+        case .req: return IRQInfo(count: count, eventfd: true, noResize: true)
         case .msix:
             let grows = growsMSIX(dialect)
             return IRQInfo(count: count, eventfd: true, maskable: dialect.masksMSIX, noResize: !grows)

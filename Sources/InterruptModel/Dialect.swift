@@ -36,6 +36,8 @@ public struct Dialect: Equatable, Sendable {
     public var errWithoutPCIe = false
     /// MSI-X can grow after it is enabled, where the platform can (Linux 6.5).
     public var growsMSIX = true
+    /// MSI can grow after it is enabled; Linux never does that.
+    public var growsMSI = false
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
@@ -62,6 +64,18 @@ public struct Dialect: Equatable, Sendable {
         dialect.growsMSIX = dynamic
         dialect.refusesRangesBeyondAllocation = !dynamic
         dialect.errWithoutPCIe = major >= 7
+        return dialect
+    }
+
+    /// A vfio-user server that follows Linux wherever the protocol lets it (docs/vfio-user.md).
+    ///
+    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does. MSI-X vectors can be
+    /// masked by request, so that a VMM need not leave them to the guest-facing table.
+    public static var vfioUser: Dialect {
+        var dialect = Dialect.linux
+        dialect.name = "vfio-user"
+        dialect.growsMSI = true
+        dialect.masksMSIX = true
         return dialect
     }
 
@@ -101,7 +115,7 @@ public struct Dialect: Equatable, Sendable {
             && left.eventFDsInPayload == right.eventFDsInPayload
             && left.emptyRangeOnlyDisables == right.emptyRangeOnlyDisables
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
-            && left.growsMSIX == right.growsMSIX
+            && left.growsMSIX == right.growsMSIX && left.growsMSI == right.growsMSI
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
             && left.masksMSIX == right.masksMSIX && left.deassignEndsAtCount == right.deassignEndsAtCount
     }

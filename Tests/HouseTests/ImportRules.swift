@@ -10,6 +10,8 @@ enum ImportRules {
         "EventRing": ["CKernel", "CLiburing"],
         "InterruptModel": ["CKernel"],
         "Exerciser": ["InterruptModel", "EventRing", "CKernel"],
+        "HostDevices": ["VFIO", "InterruptModel", "CKernel"],
+        "VFIOUser": ["InterruptModel", "EventRing", "CKernel"],
         "KVM": ["EventRing", "CKernel"],
         "VFIO": ["InterruptModel", "CKernel"],
         "MicroGuest": ["KVM", "EventRing", "CKernel"],
@@ -17,8 +19,8 @@ enum ImportRules {
         "CIRQMuxHeader": [],
         "CIRQMux": ["CIRQMuxHeader", "IRQMux", "VFIO", "KVM", "InterruptModel", "EventRing", "CKernel"],
         "irqmux": [
-            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "KVM", "MicroGuest", "VFIO",
-            "IRQMux",
+            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "KVM", "MicroGuest", "VFIO",
+            "HostDevices", "IRQMux",
         ],
     ]
     /// The rooms that also build in Embedded Swift.
