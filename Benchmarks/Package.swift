@@ -30,6 +30,7 @@ let package = Package(
             dependencies: [
                 "CEngines",
                 .product(name: "IRQMux", package: "irqmux"),
+                .product(name: "Exerciser", package: "irqmux"),
                 .product(name: "MicroGuest", package: "irqmux"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

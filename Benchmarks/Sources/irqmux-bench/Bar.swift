@@ -22,6 +22,12 @@ struct Bar: Sendable {
             against("blocking-read", in: "wake-block", limit: 1.1),
             against("blocking-read", in: "kvm-loop-block", limit: 1.1),
             acrossCases("drain-2048", "drain-64", limit: 1.25),
+            against("irqfd-cycle", in: "mask-guest", limit: 0.1),
+            acrossCases("storm-block", "quiet-block", limit: 3),
+            acrossCases("storm-spin", "quiet-spin", limit: 3),
+            Bar(name: "routing-2048, commits", place: "routing-2048", limit: 1) { results in
+                results.values("routing-2048", Results.ours).max()
+            },
         ]
 
     private static func against(_ engine: String, in name: String, limit: Double) -> Bar {

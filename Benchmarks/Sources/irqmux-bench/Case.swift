@@ -9,7 +9,26 @@ struct Case: Sendable {
         case guestLoop
         /// All sources are armed and disarmed; cost per source for both together.
         case arm
+        /// A vector that is routed into a guest is masked and unmasked; the peer deassigns and assigns its irqfd. Either
+        /// while nothing comes, or while the device raises the vector 100,000 times a second.
+        case maskGuest(underFire: Bool)
+        /// A vector's route is changed to the first and back to the second; the change to the first is timed.
+        case routeSwitch(BenchRoute, from: BenchRoute)
+        /// A quiet vector beside another one, which storms or is silent, under weighted scheduling.
+        case starvation(Waiting, storm: Bool)
+        /// Vectors come up with routes into a guest; how often the routing table was committed.
+        case routing(vectors: Int)
+
+        /// Whether it is the mux that is measured, not a loop over the harness's sources.
+        var isOfMux: Bool {
+            switch self {
+            case .maskGuest, .routeSwitch, .starvation, .routing: true
+            case .drain, .wake, .guestLoop, .arm: false
+            }
+        }
     }
+
+    enum BenchRoute: Sendable { case handler, guest, detour }
 
     enum Waiting: Sendable { case spin, block }
 
@@ -26,8 +45,16 @@ struct Case: Sendable {
         case .drain, .arm: .drain
         case .wake(.spin): .spin
         case .wake(.block), .guestLoop: .block
+        case .maskGuest: .mask
+        case .routeSwitch, .starvation, .routing: .mux
         }
     }
+
+    /// What its value is in.
+    var unit: String { if case .routing = method { "commits" } else { "ns" } }
+
+    /// File descriptors that it needs beside a few of its own.
+    var descriptors: Int { if case .routing(let vectors) = method { 3 * vectors + 64 } else { sources + 64 } }
 
     static let all: [Case] =
         [
@@ -49,7 +76,44 @@ struct Case: Sendable {
             Case(
                 name: "arm-2048", method: .arm, sources: 2048, repetitions: 3,
                 about: "starting and stopping to listen, per source"),
-        ] + [1, 16, 256, 4096, 16_384].map { drain("sources-\($0)", sources: $0, repetitions: $0 == 1 ? 1000 : 50) }
+        ] + ofMux
+        + [1, 16, 256, 4096, 16_384].map { drain("sources-\($0)", sources: $0, repetitions: $0 == 1 ? 1000 : 50) }
+
+    private static let ofMux: [Case] =
+        [
+            Case(
+                name: "mask-guest", method: .maskGuest(underFire: false), sources: 1, repetitions: 30,
+                about: "mask and unmask of a vector routed into a guest; irqfd-cycle: deassign and assign"),
+            Case(
+                name: "mask-guest-fire", method: .maskGuest(underFire: true), sources: 1, repetitions: 30,
+                about: "the same while the device raises the vector 100,000 times a second"),
+            Case(
+                name: "route-switch-in", method: .routeSwitch(.guest, from: .handler), sources: 1, repetitions: 200,
+                about: "a route changes from handler to guest"),
+            Case(
+                name: "route-switch-out", method: .routeSwitch(.handler, from: .guest), sources: 1, repetitions: 200,
+                about: "a route changes from guest to handler"),
+            Case(
+                name: "detour-in", method: .routeSwitch(.guest, from: .detour), sources: 1, repetitions: 200,
+                about: "a route changes from detour to guest"),
+            Case(
+                name: "detour-out", method: .routeSwitch(.detour, from: .guest), sources: 1, repetitions: 200,
+                about: "a route changes from guest to detour"),
+        ]
+        + [(Waiting.block, "block"), (.spin, "spin")].flatMap { waiting, name in
+            [
+                Case(
+                    name: "quiet-\(name)", method: .starvation(waiting, storm: false), sources: 2, repetitions: 400,
+                    about: "p99 from write to handler of a vector beside a silent one, weighted schedule"),
+                Case(
+                    name: "storm-\(name)", method: .starvation(waiting, storm: true), sources: 2, repetitions: 400,
+                    about: "the same beside a vector in full storm"),
+            ]
+        } + [
+            Case(
+                name: "routing-2048", method: .routing(vectors: 2048), sources: 1, repetitions: 1,
+                about: "KVM_SET_GSI_ROUTING calls to bring 2048 vectors up")
+        ]
 
     private static func drain(_ name: String, sources: Int, repetitions: Int) -> Case {
         let ready = name.hasPrefix("sources") ? min(64, sources) : sources

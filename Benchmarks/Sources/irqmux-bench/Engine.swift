@@ -16,6 +16,10 @@ struct Abilities: OptionSet, Hashable, Sendable {
     static let drain = Abilities(rawValue: 1)
     static let spin = Abilities(rawValue: 2)
     static let block = Abilities(rawValue: 4)
+    /// To stop and resume a vector that is routed into a guest.
+    static let mask = Abilities(rawValue: 8)
+    /// Everything a mux can.
+    static let mux = Abilities(rawValue: 16)
 }
 
 /// An engine that can be made: its name, what it can do, and how to make one.

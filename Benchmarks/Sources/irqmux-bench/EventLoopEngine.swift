@@ -11,7 +11,8 @@ internal import EventRing
     private var ids: [SourceID] = []
 
     static let kind = EngineKind(
-        name: Results.ours, about: "irqmux's EventLoop, instrumented", abilities: [.drain, .spin, .block],
+        name: Results.ours, about: "irqmux: its EventLoop, instrumented, and its Mux",
+        abilities: [.drain, .spin, .block, .mask, .mux],
         largest: 32768,
         missing: nil
     ) { sources, ability in

@@ -75,10 +75,10 @@ struct IRQMuxBench: ParsableCommand {
     private func measure(_ kinds: [EngineKind], _ machine: Machine) throws -> Report {
         let wanted = Case.all.filter { cases.isEmpty || cases.contains($0.name) }
         // An engine may need some file descriptors of its own.
-        let possible = wanted.filter { $0.sources + 64 <= machine.descriptorLimit }
-        for skipped in wanted where skipped.sources + 64 > machine.descriptorLimit {
+        let possible = wanted.filter { $0.descriptors <= machine.descriptorLimit }
+        for skipped in wanted where skipped.descriptors > machine.descriptorLimit {
             Progress.note(
-                "left out: \(skipped.name): needs \(skipped.sources + 64) file descriptors, "
+                "left out: \(skipped.name): needs \(skipped.descriptors) file descriptors, "
                     + "the hard limit is \(machine.descriptorLimit) (ulimit -Hn)")
         }
         let sources = try Sources(capacity: possible.map(\.sources).max() ?? 1)

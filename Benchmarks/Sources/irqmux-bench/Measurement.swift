@@ -1,9 +1,9 @@
 internal import CEngines
 
-/// What one engine gave in one round of one case, in nanoseconds.
+/// What one engine gave in one round of one case, in the case's unit.
 struct Sample: Sendable {
     var value: Double
-    /// Only of the wake-up cases.
+    /// Only of the cases that tell one.
     var p99: Double?
 }
 
@@ -19,6 +19,7 @@ struct Measurement {
     var seed: UInt32
 
     func run(_ measured: Case, _ kind: EngineKind) throws -> Sample {
+        if measured.method.isOfMux { return try MuxMeasurement(self).run(measured, kind) }
         sources.reset(count: measured.sources)
         let engine = try kind.make(sources, measured.needs)
         if case .arm = measured.method { return try arm(measured, engine) }
@@ -28,7 +29,7 @@ struct Measurement {
             case .wake(let waiting): try wake(measured, waiting, engine)
             case .drain(let ready): try drain(measured, ready: ready, engine)
             case .guestLoop: try guestLoop(measured, engine)
-            case .arm: preconditionFailure("answered above")
+            case .arm, .maskGuest, .routeSwitch, .starvation, .routing: preconditionFailure("answered above")
             }
         try engine.disarm()
         return sample
@@ -56,7 +57,8 @@ struct Measurement {
         // SAFETY: the descriptors outlive the writer, which is joined below.
         var plan = unsafe bench_plan(
             fds: sources.descriptors, n: UInt32(measured.sources), samples: UInt32(warmUp + measured.repetitions),
-            seed: seed, cpu: writerCPU, shortest: cycles(20_000), longest: cycles(60_000))
+            seed: seed, cpu: writerCPU, shortest: cycles(20_000), longest: cycles(60_000),
+            storm: -1)
         // SAFETY: the plan is copied.
         guard let writer = unsafe bench_writer_start(&plan) else {
             throw EngineError(engine: "harness", operation: "pthread_create", errno: 0)
@@ -126,8 +128,8 @@ struct Measurement {
         return Sample(value: costs.percentile(50))
     }
 
-    private func nanoseconds(_ cycles: UInt64) -> Double { Double(cycles) * nanosecondsPerCycle }
-    private func cycles(_ nanoseconds: Double) -> UInt64 { UInt64(nanoseconds / nanosecondsPerCycle) }
+    func nanoseconds(_ cycles: UInt64) -> Double { Double(cycles) * nanosecondsPerCycle }
+    func cycles(_ nanoseconds: Double) -> UInt64 { UInt64(nanoseconds / nanosecondsPerCycle) }
 }
 
 /// A small generator, so that a round can be repeated exactly.

@@ -1,6 +1,7 @@
 /// The engines of this build, ours first.
 enum Registry {
-    static let kinds: [EngineKind] = [EventLoopEngine.kind] + CEngine.kinds + [DispatchEngine.kind]
+    static let kinds: [EngineKind] =
+        [EventLoopEngine.kind] + CEngine.kinds + [DispatchEngine.kind, MuxMeasurement.irqfdCycle]
 
     static var names: [String] { kinds.map(\.name) }
 

@@ -10,7 +10,7 @@ struct Report {
 
     /// A row a case and engine, then the bars.
     var table: String {
-        var lines = [row("case", "engine", "median ns", "rounds' range", "p99 ns", "÷ ours")]
+        var lines = [row("case", "engine", "median", "rounds' range", "p99 ns", "÷ ours")]
         for measured in cases {
             for engine in engines where results.has(measured.name, engine) {
                 let values = results.values(measured.name, engine)
@@ -22,7 +22,12 @@ struct Report {
                         results.ratioToOurs(measured.name, engine).map { String(format: "%.2f", $0) } ?? ""))
             }
         }
-        lines += ["", "Median of \(rounds) rounds; ratios are taken within each round, and then their median.", ""]
+        lines += [
+            "",
+            "Nanoseconds; routing-2048 counts commits.",
+            "Median of \(rounds) rounds; ratios are taken within each round, and then their median.",
+            "",
+        ]
         return (lines + bars).joined(separator: "\n")
     }
 
@@ -37,7 +42,7 @@ struct Report {
     }
 
     private func row(_ cells: String...) -> String {
-        let widths = [14, 15, 10, 19, 9, 7]
+        let widths = [16, 15, 10, 19, 9, 7]
         return zip(cells, widths).enumerated().map { column, cell in
             column < 2 ? pad(cell.0, cell.1) : String(repeating: " ", count: max(0, cell.1 - cell.0.count)) + cell.0
         }.joined(separator: " ")
@@ -54,7 +59,7 @@ struct Report {
         let document = Document(
             rounds: rounds,
             cases: cases.flatMap { measured in
-                engines.filter { results.has(measured.name, $0) }.map { entry(measured.name, $0) }
+                engines.filter { results.has(measured.name, $0) }.map { entry(measured, $0) }
             },
             bars: Verdict.all(of: results).map {
                 Document.Bar(name: $0.bar.name, value: $0.value, limit: $0.bar.limit, pass: $0.passes)
@@ -65,10 +70,11 @@ struct Report {
         return try encoder.encode(document) + Data("\n".utf8)
     }
 
-    private func entry(_ name: String, _ engine: String) -> Document.Entry {
+    private func entry(_ measured: Case, _ engine: String) -> Document.Entry {
+        let name = measured.name
         let values = results.values(name, engine)
         return Document.Entry(
-            name: name, engine: engine, value: values.percentile(50), unit: "ns",
+            name: name, engine: engine, value: values.percentile(50), unit: measured.unit,
             ratio_to_ours: results.ratioToOurs(name, engine), low: values.min() ?? .nan, high: values.max() ?? .nan,
             p99_ns: results.p99(name, engine))
     }

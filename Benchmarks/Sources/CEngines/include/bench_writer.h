@@ -17,6 +17,7 @@ struct bench_plan {
     int cpu;               // the processor the writer runs on
     uint64_t shortest;     // of the waits, in cycles
     uint64_t longest;
+    int storm;             // an eventfd that is signalled without a pause meanwhile, on no record; -1 for none
 };
 
 // Starts the thread; NULL and errno when that fails. It begins after the first bench_writer_acknowledge.
