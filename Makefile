@@ -4,7 +4,8 @@ SIGNALS ?= 10000000
 SEEDS ?= 10000
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast soak test-sim embedded gate bench lint docs install clean packages bench-packages
+.PHONY: help demo build test test-fast test-vm test-interop soak test-sim embedded gate bench lint docs install uninstall c-library deb \
+	clean packages bench-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -20,6 +21,12 @@ test: packages ## everything; closes on "N passed, N failed, N skipped"
 
 test-fast: packages ## unit tests only: no house rules, Embedded build or hot-path gate
 	@Scripts/test.sh fast
+
+test-vm: packages ## REQUESTS= SEED=: real VFIO, mdev, SR-IOV and nested KVM, in an emulated machine
+	@REQUESTS="$(REQUESTS)" SEED="$(SEED)" Scripts/test-vm.sh
+
+test-interop: packages ## KERNEL=: the Exerciser over vfio-user in QEMU, and irqmux driving it inside
+	@KERNEL="$(KERNEL)" Scripts/test-interop.sh
 
 soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
 	@Scripts/soak.sh $(SIGNALS) $(SEED)
@@ -43,11 +50,20 @@ docs: packages ## manual and completions in docs, the Swift API's reference in .
 	@Scripts/command-docs.sh
 	@Scripts/docs.sh
 
-install: packages ## the command, its manual page and completions, into PREFIX (default /usr/local)
+c-library: packages ## libirqmux.a and libirqmux.so, for programs in C, Rust and the like, into .build-c
+	@Scripts/c-library.sh
+
+install: packages ## command, C library, manual pages and completions, into PREFIX (default /usr/local)
 	@Scripts/install.sh "$(PREFIX)"
 
+uninstall: ## takes away what install has put into PREFIX
+	@Scripts/install.sh --uninstall "$(PREFIX)"
+
+deb: packages ## a Debian package of the same files, into .build-c
+	@Scripts/deb.sh
+
 clean: ## what was built
-	rm -rf .build .build-embedded Benchmarks/.build
+	rm -rf .build .build-embedded .build-c Benchmarks/.build
 
 packages:
 	@Scripts/ensure-packages.sh liburing-dev pkg-config binutils

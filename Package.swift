@@ -25,12 +25,19 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "KVM", dependencies: ["CKernel", "EventRing"], swiftSettings: settings),
     .target(name: "VFIO", dependencies: ["CKernel", "InterruptModel"], swiftSettings: settings),
     .target(name: "IRQMux", dependencies: ["EventRing", "InterruptModel", "KVM", "CKernel"], swiftSettings: settings),
+    // The C library: its header, written by hand, and what the header declares.
+    .target(name: "CIRQMuxHeader"),
+    .target(
+        name: "CIRQMux",
+        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"],
+        swiftSettings: settings),
 ]
 
 let package = Package(
     name: "irqmux",
     products: [
-        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"])
+        .library(name: "IRQMux", targets: ["IRQMux", "EventRing", "InterruptModel", "KVM", "VFIO"]),
+        .library(name: "CIRQMux", targets: ["CIRQMux"]),
     ],
     targets: embeddedCleanRooms,
     swiftLanguageModes: [.v6]
@@ -54,6 +61,8 @@ if embedded {
         .library(name: "Exerciser", targets: ["Exerciser"]),
         // A small real guest, for examples, benchmarks, and tests of VMMs.
         .library(name: "MicroGuest", targets: ["MicroGuest"]),
+        // Client and server of vfio-user, and the framework of devices in user space.
+        .library(name: "VFIOUser", targets: ["VFIOUser"]),
         .executable(name: "irqmux", targets: ["irqmux"]),
     ]
     package.dependencies += [
@@ -61,11 +70,15 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "HostDevices", dependencies: ["CKernel", "InterruptModel", "VFIO"], swiftSettings: settings),
+        .target(name: "VFIOUser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO", "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "HostDevices", "EventRing", "InterruptModel", "KVM",
+                "VFIO",
+                "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -84,6 +97,16 @@ if embedded {
             name: "irqmux-soak",
             dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Drives the Exerciser inside the machine that another implementation plugged it into (Scripts/test-interop.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-interop", dependencies: ["VFIO", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/interop", exclude: ["suite"], swiftSettings: settings))
+    // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-differential", dependencies: ["VFIO", "InterruptModel", "CKernel"],
+            path: "Tests/differential", swiftSettings: settings))
     // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
     package.targets += [
         .target(
@@ -98,11 +121,21 @@ if embedded {
         tests("EventRingTests", ["EventRing", "CLiburing"]),
         tests("InterruptModelTests", ["InterruptModel", "Simulator"]),
         tests("ExerciserTests", ["Exerciser", "InterruptModel", "EventRing"]),
+        // A device in a process of its own, for the tests of the client.
+        .executableTarget(
+            name: "vfio-user-peer", dependencies: ["VFIOUser", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/vfio-user-peer", swiftSettings: settings),
+        tests(
+            "VFIOUserTests",
+            ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
+        tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        tests("CommandTests", ["irqmux", "HostDevices", "EventRing", "InterruptModel", "VFIO"]),
+        // Inside the emulated machine only: Scripts/test-vm.sh.
+        tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
 }

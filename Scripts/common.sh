@@ -49,3 +49,9 @@ objects_of() {
     done < <(find "$folder" \( -name '*.swift' -o -name '*.c' \) | sort)
     ((found > 0)) || die 2 "$folder has no sources"
 }
+
+# The functions that irqmux.h declares, one a line.
+c_api() { grep -oE '\birqmux_[a-z0-9_]+\(' Sources/CIRQMuxHeader/include/irqmux.h | tr -d '(' | sort -u; }
+
+# The version that the C library tells.
+c_version() { sed -n 's/.*irqmux_version_text.*return "\(.*\)".*/\1/p' Sources/CIRQMuxHeader/support.c; }

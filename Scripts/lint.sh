@@ -7,9 +7,9 @@ for folder in Sources Tests Benchmarks Examples; do [[ -d $folder ]] && folders+
 mapfile -t files < <(find Package.swift "${folders[@]}" -name '.build*' -prune -o -name '*.swift' -print | sort)
 status=0
 swift format lint --strict "${files[@]}" || status=1
-for script in Scripts/*.sh .ci/run; do bash -n "$script" || status=1; done
+for script in Scripts/*.sh Scripts/vm/*.sh .ci/run; do bash -n "$script" || status=1; done
 if command -v shellcheck >/dev/null; then
-    shellcheck --shell=bash --exclude=SC1091 Scripts/*.sh .ci/run || status=1
+    shellcheck --shell=bash --exclude=SC1091 Scripts/*.sh Scripts/vm/*.sh .ci/run || status=1
 else
     say "shellcheck is not installed; the scripts had 'bash -n' only (apt-get install shellcheck)"
 fi

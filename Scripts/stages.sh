@@ -4,6 +4,10 @@
 # A row is: stage | pattern (extended, ignoring case) that the skip's reason matches | condition under which it can run.
 # The first row that matches decides. docs/testing.md says how a reason is worded.
 stages=(
+    'one cpu  | ^emulated machine: .*cpu | false'
+    'machine  | ^machine:        | false'
+    'vm       | ^vm:             | true'
+    'interop  | ^interop:        | true'
     'kvm      | kvm              | [[ -r /dev/kvm && -w /dev/kvm ]]'
     'vfio     | vfio             | [[ -r /dev/vfio/vfio && -w /dev/vfio/vfio ]]'
     'iommufd  | iommufd          | [[ -r /dev/iommu && -w /dev/iommu ]]'
@@ -12,6 +16,10 @@ stages=(
     'root     | root|privilege   | (( EUID == 0 ))'
     'files    | rlimit_nofile    | (( $(ulimit -Hn) >= 65536 ))'
     'sanitizer | sanitizer       | false'
+    'gcc      | gcc              | command -v gcc g++ >/dev/null'
+    'valgrind | valgrind         | command -v valgrind >/dev/null'
+    'rustc    | rustc            | command -v rustc >/dev/null'
+    'dpkg     | dpkg             | command -v dpkg-deb >/dev/null'
 )
 
 # Whether the machine could have run what was skipped for this reason: prints why the skip counts as a failure, or

@@ -96,7 +96,7 @@ public struct EventLoop: ~Copyable {
                 "making a loop", errno: EINVAL,
                 remedy: "capacity is 1 to 32768 sources; timers, completions and targets are at most 65536")
         }
-        let control = try LoopControl()
+        let control = LoopControl(wake: try EventFD())
         let selection = Ring.select(
             entries: Self.submissionEntries(for: options), completions: Self.completionEntries(for: options),
             best: options.embedded ? min(options.bestTier, .cooperative) : options.bestTier)

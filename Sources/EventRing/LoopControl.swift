@@ -15,7 +15,8 @@ final class LoopControl: Sendable {
     private let sleeping = Atomic<Bool>(false)
     private let attention = Atomic<Bool>(false)
 
-    init() throws(RingError) { wake = try EventFD() }
+    /// Does not make the eventfd itself: in Embedded Swift (6.3.1) an object whose initialiser throws is never freed.
+    init(wake: consuming EventFD) { self.wake = wake }
 
     // MARK: The loop's side
 

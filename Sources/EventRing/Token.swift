@@ -39,6 +39,9 @@ public struct SourceID: Hashable, Sendable, BitwiseCopyable {
 
     init(index: UInt32, generation: UInt32) { rawValue = UInt64(generation) << 32 | UInt64(index) }
 
+    /// The identity that had this number; whether there still is such a source is seen when it is used.
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+
     var index: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
     var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue &>> 32) }
 }
@@ -47,4 +50,17 @@ public struct SourceID: Hashable, Sendable, BitwiseCopyable {
 public struct TimerID: Hashable, Sendable {
     let index: UInt32
     let generation: UInt32
+
+    init(index: UInt32, generation: UInt32) {
+        self.index = index
+        self.generation = generation
+    }
+
+    /// An opaque number, for carrying an identity through C.
+    package var rawValue: UInt64 { UInt64(generation) << 32 | UInt64(index) }
+
+    /// The identity that had this number; whether there still is such a timer is seen when it is used.
+    package init(rawValue: UInt64) {
+        self.init(index: UInt32(truncatingIfNeeded: rawValue), generation: UInt32(truncatingIfNeeded: rawValue &>> 32))
+    }
 }

@@ -2,35 +2,25 @@ internal import CKernel
 internal import Glibc
 internal import InterruptModel
 
-/// How the device knows an eventfd: by a descriptor of its own, so that the owner may close his.
+/// Asks the kernel what a descriptor is. Whoever assigns eventfds often, as a mask does, waits for the answer.
 ///
-/// The identity packs that descriptor with whether it may block: a blocking eventfd whose counter is full would stall
-/// the device, so such a one is polled before it is written.
-struct HeldEventFD {
-    let descriptor: Int32
-    let mayBlock: Bool
+/// One caller at a time: it lives under the device's lock.
+struct EventFDProbe: ~Copyable {
+    private let ring: Int32
 
-    init(_ eventFD: AssignedEventFD) {
-        descriptor = Int32(truncatingIfNeeded: eventFD.identity)
-        mayBlock = eventFD.identity >> 32 != 0
-    }
+    /// Where rings are forbidden, /proc is asked instead.
+    init() { ring = irqmux_eventfd_probe_create() }
 
-    /// Looks at a descriptor of a request: takes a duplicate and says what it is, without touching its counter.
-    ///
-    /// - Parameter shortage: Set to the errno when no duplicate can be had although the descriptor is open.
-    static func lookUp(_ number: Int32, shortage: inout Int32) -> EventFDLookup {
-        let copy = irqmux_duplicate(number)
-        guard copy >= 0 else {
-            if copy != -EBADF { shortage = -copy }
-            return .notOpen
-        }
-        let blocks = fcntl(copy, F_GETFL) & O_NONBLOCK == 0
-        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? 1 << 32 : 0)
-        return isEventFD(copy) ? .eventFD(identity: identity) : .otherFile(identity: identity)
+    deinit { if ring >= 0 { _ = irqmux_close(ring) } }
+
+    /// Whether an open descriptor is an eventfd, without touching its counter.
+    borrowing func isEventFD(_ descriptor: Int32) -> Bool {
+        let answer = ring >= 0 ? irqmux_eventfd_probe(ring, descriptor) : -ENOSYS
+        return answer >= 0 ? answer == 1 : Self.isNamedEventFD(descriptor)
     }
 
     /// The kernel names the kind of an anonymous file in /proc; asking for it neither reads nor writes the counter.
-    private static func isEventFD(_ descriptor: Int32) -> Bool {
+    private static func isNamedEventFD(_ descriptor: Int32) -> Bool {
         let expected: StaticString = "anon_inode:[eventfd]"
         // SAFETY: the buffer is used inside the closure only.
         return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
@@ -48,6 +38,34 @@ struct HeldEventFD {
         var nothing: UInt8 = 0
         // SAFETY: zero bytes are read, so the address is not written through.
         return unsafe read(descriptor, &nothing, 0) < 0 && errno == EINVAL
+    }
+}
+
+/// How the device knows an eventfd: by a descriptor of its own, so that the owner may close his.
+///
+/// The identity packs that descriptor with whether it may block: a blocking eventfd whose counter is full would stall
+/// the device, so such a one is polled before it is written.
+struct HeldEventFD {
+    let descriptor: Int32
+    let mayBlock: Bool
+
+    init(_ eventFD: AssignedEventFD) {
+        descriptor = Int32(truncatingIfNeeded: eventFD.identity)
+        mayBlock = eventFD.identity >> 32 != 0
+    }
+
+    /// Looks at a descriptor of a request: takes a duplicate and says what it is, without touching its counter.
+    ///
+    /// - Parameter shortage: Set to the errno when no duplicate can be had although the descriptor is open.
+    static func lookUp(_ number: Int32, _ probe: borrowing EventFDProbe, shortage: inout Int32) -> EventFDLookup {
+        let copy = irqmux_duplicate(number)
+        guard copy >= 0 else {
+            if copy != -EBADF { shortage = -copy }
+            return .notOpen
+        }
+        let blocks = fcntl(copy, F_GETFL) & O_NONBLOCK == 0
+        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? 1 << 32 : 0)
+        return probe.isEventFD(copy) ? .eventFD(identity: identity) : .otherFile(identity: identity)
     }
 
     /// Signals once. A full counter counts as signalled: whoever listens has a signal waiting already.

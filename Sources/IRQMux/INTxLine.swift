@@ -26,34 +26,49 @@ final class INTxLine: @unchecked Sendable {
     var lastAccess: UInt64 = 0
     var timer: TimerID?
 
-    init(
-        _ service: borrowing INTxService, _ reason: INTxChoice.Reason, among shared: SharedLines
-    ) throws(MuxError) {
+    /// A line, with a duplicate of the machine's descriptor where its way needs one.
+    ///
+    /// Not a throwing initialiser: in Embedded Swift (6.3.1) an object whose initialiser throws is never freed.
+    static func make(
+        _ service: INTxService, _ reason: INTxChoice.Reason, among shared: SharedLines
+    ) throws(MuxError) -> INTxLine {
+        switch service {
+        case .kernelResample(let number, _), .ioapicBroadcast(let number, _, _):
+            let machine: SharedMachine
+            do throws(KVMError) { machine = SharedMachine(try VirtualMachine(sharing: number)) } catch {
+                throw MuxError(ofKVM: error)
+            }
+            return INTxLine(service, reason, machine, shared, place: try shared.claim())
+        case .userEOI, .mappingToggle:
+            return INTxLine(service, reason, nil, shared, place: try shared.claim())
+        }
+    }
+
+    private init(
+        _ service: INTxService, _ reason: INTxChoice.Reason, _ machine: SharedMachine?, _ shared: SharedLines,
+        place: Int
+    ) {
         choice = INTxChoice(service.way, reason)
-        switch copy service {
-        case .kernelResample(let number, let gsi), .ioapicBroadcast(let number, let gsi, _):
+        self.machine = machine
+        self.shared = shared
+        self.place = place
+        switch service {
+        case .kernelResample(_, let gsi), .ioapicBroadcast(_, let gsi, _):
             self.gsi = gsi
             drive = nil
             mappings = nil
             quiet = 0
-            do throws(KVMError) { machine = SharedMachine(try VirtualMachine(sharing: number)) } catch {
-                throw MuxError(ofKVM: error)
-            }
         case .userEOI(let pin):
             gsi = pin?.gsi
             drive = pin?.drive
             mappings = nil
             quiet = 0
-            machine = nil
         case .mappingToggle(let pin, let quiet, let mappings):
             gsi = pin?.gsi
             drive = pin?.drive
             self.mappings = mappings
             self.quiet = quiet
-            machine = nil
         }
-        self.shared = shared
-        place = try shared.claim()
     }
 
     deinit {

@@ -36,7 +36,7 @@ extension Mux {
         if case .mappingToggle(_, 0, _) = service {
             throw MuxError("serving INTx", errno: EINVAL, remedy: "give the guest a quiet period to be done in")
         }
-        let line = try INTxLine(service, choice?.reason ?? .chosenByOwner, among: lines.shared)
+        let line = try INTxLine.make(service, choice?.reason ?? .chosenByOwner, among: lines.shared)
         if service.way.bypasses { try bypass(slot, line, service) } else { line.attachPin() }
         lines.byPlace[Int(entries[slot].device)] = line
         entries[slot].way = service.way

@@ -19,25 +19,34 @@ extension Mux {
     @discardableResult
     public mutating func process<Handler: VectorHandler & ~Copyable>(_ handler: inout Handler) throws(MuxError) -> Int {
         var count = 0
-        beginRun()
-        do throws(RingError) { try loop.prepareProcessing() } catch { throw MuxError(error) }
-        var isMore = true
-        while isMore {
+        try beginProcessing()
+        repeat {
             try wait(timeout: 0)
             while !isStopping, let event = next() {
                 handler.handle(event, on: &self)
                 count += 1
             }
-            isMore = isStopping ? false : try somethingCame()
-        }
-        if isStopping {
-            do throws(RingError) { try loop.rouse() } catch { throw MuxError(error) }
-        }
+        } while try continueProcessing()
         return count
     }
 
-    /// Announces that this mux will look no more by itself; true when something came meanwhile.
-    private mutating func somethingCame() throws(MuxError) -> Bool {
-        do throws(RingError) { return try loop.finishProcessing() } catch { throw MuxError(error) }
+    /// Begins a round of `process`: what comes from here on notifies again.
+    package mutating func beginProcessing() throws(MuxError) {
+        beginRun()
+        do throws(RingError) { try loop.prepareProcessing() } catch { throw MuxError(error) }
+    }
+
+    /// Announces that this mux will look no more by itself; true when something came meanwhile, and a wait is due. When
+    /// it was stopped, the descriptor stays readable.
+    package mutating func continueProcessing() throws(MuxError) -> Bool {
+        do throws(RingError) {
+            guard !isStopping else {
+                try loop.rouse()
+                return false
+            }
+            if try loop.finishProcessing() { return true }
+            if isStopping { try loop.rouse() }
+            return false
+        } catch { throw MuxError(error) }
     }
 }

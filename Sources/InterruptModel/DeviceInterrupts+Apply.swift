@@ -44,7 +44,7 @@ extension DeviceInterrupts {
         guard header.flags & ~known == 0 || !dialect.refusesUnknownFlags else {
             return .refused(EINVAL, .unknownFlags)
         }
-        let vectors = profile.count(index, dialect)
+        let vectors = dialect.tables == .oneVectorEach ? Self.sampleRange : profile.count(index, dialect)
         guard vectors > 0 else { return .refused(EINVAL, .indexAbsent) }
         guard header.start < vectors, header.start + header.count <= vectors else {
             return .refused(EINVAL, .rangeOutside)
@@ -68,6 +68,7 @@ extension DeviceInterrupts {
     }
 
     private func refusal(ofAction header: IRQSetHeader, _ index: IRQIndex) -> Outcome? {
+        if dialect.tables == .oneVectorEach { return Self.sampleRefusal(header, index) }
         let errno = dialect.badActionErrno
         guard let action = IRQRequest.Action(rawValue: header.flags & IRQSetHeader.actionMask) else {
             return .refused(errno, .actionNotOne)
@@ -87,7 +88,11 @@ extension DeviceInterrupts {
     }
 
     private mutating func dispatch(_ request: IRQRequest, _ lookUp: (Int32) -> EventFDLookup) -> Outcome {
-        guard dialect.tables == .oneActiveType else { return applyToSharedTable(request, lookUp) }
+        switch dialect.tables {
+        case .oneActiveType: break
+        case .sharedByTypes: return applyToSharedTable(request, lookUp)
+        case .oneVectorEach: return applyToSample(request, lookUp)
+        }
         switch (request.index, request.action) {
         case (.intx, .trigger): return triggerINTx(request, lookUp)
         case (.intx, .mask): return maskINTx(request)

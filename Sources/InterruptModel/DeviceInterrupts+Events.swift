@@ -18,6 +18,7 @@ extension DeviceInterrupts {
     /// Allocates nothing. A vector that the device does not have is dropped as `disabled`.
     public mutating func raise(_ vector: Vector) -> RaiseResult {
         guard vector.number < profile.count(vector.index, dialect) else { return .dropped(.disabled) }
+        if dialect.tables == .oneVectorEach { return raiseSample(vector.index) }
         switch vector.index {
         case .err: return Self.result(err)
         case .req: return Self.result(req)
@@ -36,8 +37,12 @@ extension DeviceInterrupts {
         guard activeType == vector.index else { return .dropped(.disabled) }
         guard masks.isBusMaster else { return .dropped(.disabled) }
         if let trigger = slots[number].trigger, !masks.holds(vector) { return .signal(trigger) }
-        // An MSI-X entry without a handler is masked in the table, and a masked entry sets its pending bit instead.
-        guard slots[number].trigger != nil || vector.index == .msix || profile.msiHasPendingBits else {
+        // An MSI-X entry without a handler is masked in the table, and a masked entry sets its pending bit instead. For
+        // MSI without such bits the host stands in, until the vector has had its first eventfd: the interrupt is
+        // allocated and live, and the kernel notes that it fired (kernel/irq/chip.c, handle_edge_irq and
+        // irq_startup). Taking the eventfd away shuts it down, and from then on messages are lost.
+        let isKept = vector.index == .msix || profile.msiHasPendingBits
+        guard slots[number].trigger != nil || isKept || (slots[number].allocated && !slots[number].wasAssigned) else {
             return .dropped(.unassigned)
         }
         guard !slots[number].pending else { return .alreadyPending }

@@ -73,7 +73,8 @@ extension DeviceInterrupts {
         release(vector, &changes)
         guard number >= 0 else { return nil }
         if !slots[slot].allocated {
-            guard vector.index == .msix, profile.growsMSIX(dialect) else { return .refused(EINVAL, .beyondAllocation) }
+            let grows = vector.index == .msix ? profile.growsMSIX(dialect) : dialect.growsMSI
+            guard grows else { return .refused(EINVAL, .beyondAllocation) }
             guard allocatedVectors < profile.hostVectors else { return .refused(ENOSPC, .cannotGrow) }
             // It stays allocated until the type is disabled, even when the eventfd turns out to be bad.
             slots[slot].allocated = true
@@ -82,6 +83,7 @@ extension DeviceInterrupts {
         let (found, refusal) = Self.resolve(number, dialect, lookUp)
         guard let found else { return refusal }
         slots[slot].trigger = found
+        slots[slot].wasAssigned = true
         changes.append(.assigned(vector, found))
         if vector.index == .msix { masks.msix[slot] = false }
         if let pending = firePending(vector) { changes.append(.signalled(vector, pending)) }

@@ -21,6 +21,8 @@ public struct DeviceInterrupts: Equatable, Sendable {
     /// One MSI or MSI-X vector.
     struct Slot: Equatable, Sendable {
         var allocated = false
+        /// An eventfd was assigned since the allocation, even if it is gone.
+        var wasAssigned = false
         var trigger: AssignedEventFD?
         /// The pending bit: raised while nobody could take it.
         var pending = false
@@ -56,7 +58,7 @@ public struct DeviceInterrupts: Equatable, Sendable {
         switch vector.index {
         case .err: return err
         case .req: return req
-        case .intx where dialect.tables == .oneActiveType: return activeType == .intx ? line.trigger : nil
+        case .intx where dialect.tables != .sharedByTypes: return activeType == .intx ? line.trigger : nil
         case .intx, .msi, .msix:
             guard dialect.tables == .sharedByTypes || activeType == vector.index else { return nil }
             return slots[Int(vector.number)].trigger

@@ -58,10 +58,12 @@ public struct DeviceProfile: Equatable, Sendable {
     /// What GET_IRQ_INFO answers; `nil` where it answers EINVAL (ERR of a device that has none).
     public func info(_ index: IRQIndex, _ dialect: Dialect) -> IRQInfo? {
         let count = count(index, dialect)
-        guard dialect.tables == .oneActiveType else { return IRQInfo(count: count, eventfd: true) }
+        if dialect.tables == .oneVectorEach, index != .intx && index != .msi { return nil }
+        guard dialect.tables != .sharedByTypes else { return IRQInfo(count: count, eventfd: true) }
         switch index {
         case .intx: return IRQInfo(count: count, eventfd: true, maskable: true, automasked: true)
-        case .msi, .req: return IRQInfo(count: count, eventfd: true, noResize: true)
+        case .msi: return IRQInfo(count: count, eventfd: true, noResize: !dialect.growsMSI)
+        case .req: return IRQInfo(count: count, eventfd: true, noResize: true)
         case .msix:
             let grows = growsMSIX(dialect)
             return IRQInfo(count: count, eventfd: true, maskable: dialect.masksMSIX, noResize: !grows)

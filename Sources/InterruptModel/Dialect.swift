@@ -10,6 +10,8 @@ public struct Dialect: Equatable, Sendable {
         case oneActiveType
         /// One table for the three types, nothing is ever enabled; INTx 0, MSI 0 and MSI-X 0 are the same entry.
         case sharedByTypes
+        /// INTx and MSI have one vector each, and nothing else is there (the kernel's sample mediated device).
+        case oneVectorEach
     }
 
     /// Which implementation this is.
@@ -34,6 +36,8 @@ public struct Dialect: Equatable, Sendable {
     public var errWithoutPCIe = false
     /// MSI-X can grow after it is enabled, where the platform can (Linux 6.5).
     public var growsMSIX = true
+    /// MSI can grow after it is enabled; Linux never does that.
+    public var growsMSI = false
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
@@ -63,6 +67,18 @@ public struct Dialect: Equatable, Sendable {
         return dialect
     }
 
+    /// A vfio-user server that follows Linux wherever the protocol lets it (docs/vfio-user.md).
+    ///
+    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does. MSI-X vectors can be
+    /// masked by request, so that a VMM need not leave them to the guest-facing table.
+    public static var vfioUser: Dialect {
+        var dialect = Dialect.linux
+        dialect.name = "vfio-user"
+        dialect.growsMSI = true
+        dialect.masksMSIX = true
+        return dialect
+    }
+
     /// A libvfio-user server, as it answers over vfio-user.
     public static var libvfioUser: Dialect {
         var dialect = Dialect(name: "libvfio-user")
@@ -80,6 +96,14 @@ public struct Dialect: Equatable, Sendable {
         return dialect
     }
 
+    /// The kernel's sample mediated device, mtty, as of Linux 6.12. That of 6.1 has no rules to speak of: it ignores
+    /// masks and −1, and frees an eventfd twice when it is disabled twice.
+    public static var mtty: Dialect {
+        var dialect = Dialect(name: "mtty")
+        dialect.tables = .oneVectorEach
+        return dialect
+    }
+
     /// Whether a byte of a BOOL payload is true.
     func isTrue(_ byte: UInt8) -> Bool { anyNonZeroIsTrue ? byte != 0 : byte == 1 }
 
@@ -91,7 +115,7 @@ public struct Dialect: Equatable, Sendable {
             && left.eventFDsInPayload == right.eventFDsInPayload
             && left.emptyRangeOnlyDisables == right.emptyRangeOnlyDisables
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
-            && left.growsMSIX == right.growsMSIX
+            && left.growsMSIX == right.growsMSIX && left.growsMSI == right.growsMSI
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
             && left.masksMSIX == right.masksMSIX && left.deassignEndsAtCount == right.deassignEndsAtCount
     }

@@ -5,7 +5,7 @@ internal import CKernel
 ///
 /// Every call may be made from any thread. Source: Documentation/userspace-api/iommufd.rst; since Linux 6.2, and for
 /// VFIO's character devices since 6.6.
-public struct IOMMUFD: ~Copyable, Sendable {
+@frozen public struct IOMMUFD: ~Copyable, Sendable {
     /// Names an address space of this iommufd.
     public struct AddressSpace: Hashable, Sendable {
         /// The kernel's number.

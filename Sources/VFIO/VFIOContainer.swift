@@ -5,7 +5,7 @@ internal import CKernel
 /// The way of before iommufd, which every kernel with VFIO has. Changing it belongs to one thread at a time. It may be
 /// closed while devices are open: they keep it in the kernel.
 /// Source: Documentation/driver-api/vfio.rst; since Linux 3.6.
-public struct VFIOContainer: ~Copyable, Sendable {
+@frozen public struct VFIOContainer: ~Copyable, Sendable {
     /// The file descriptor. Valid as long as this owner lives.
     public let number: Int32
     private var hasIOMMU = false

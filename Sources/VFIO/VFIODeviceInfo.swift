@@ -28,7 +28,7 @@ public struct VFIODeviceInfo: Equatable, Sendable {
         irqIndexCount = InfoBytes.word(bytes, at: 12)
         let hasCapabilities = flags & UInt32(VFIO_DEVICE_FLAGS_CAPS) != 0 && bytes.count >= Self.size
         let chain = CapabilityChain(bytes, from: hasCapabilities ? InfoBytes.word(bytes, at: 16) : 0)
-        capabilities = chain.entries.map(\.id)
+        capabilities = chain.entries.map { $0.id }
         isMalformed = chain.isMalformed
     }
 

@@ -4,7 +4,7 @@ internal import CKernel
 /// scope; only one process can have it open.
 ///
 /// Source: Documentation/driver-api/vfio.rst; since Linux 3.6.
-public struct VFIOGroup: ~Copyable, Sendable {
+@frozen public struct VFIOGroup: ~Copyable, Sendable {
     /// What a group is fit for.
     public struct Status: Equatable, Sendable {
         /// Every device of the group is bound to VFIO, or to no driver at all.

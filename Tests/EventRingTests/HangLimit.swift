@@ -17,7 +17,8 @@ struct HangLimit: SuiteTrait, TestTrait, TestScoping {
 }
 
 extension Trait where Self == HangLimit {
-    /// Half a minute for each case, then the process ends with the test's name.
+    /// Half a minute for each case (`IRQMUX_HANG_LIMIT` seconds, for emulated machines), then the process ends with the
+    /// test's name.
     static var hangLimit: HangLimit { HangLimit() }
 }
 
@@ -25,6 +26,7 @@ private final class HangWatch: Sendable {
     static let shared = HangWatch()
     private let running = Mutex<[Int: (name: String, since: Int)]>([:])
     private let tickets = Atomic<Int>(0)
+    private let limit = ProcessInfo.processInfo.environment["IRQMUX_HANG_LIMIT"].flatMap { Int($0) } ?? 30
 
     private init() {
         Thread.detachNewThread { [self] in
@@ -45,9 +47,9 @@ private final class HangWatch: Sendable {
 
     private func look() {
         let now = time(nil)
-        let hung = running.withLock { $0.values.filter { now - $0.since > 30 }.map(\.name) }
+        let hung = running.withLock { $0.values.filter { now - $0.since > limit }.map(\.name) }
         guard !hung.isEmpty else { return }
-        FileHandle.standardError.write(Data("hung for half a minute: \(hung.joined(separator: "; "))\n".utf8))
+        FileHandle.standardError.write(Data("hung for \(limit) s: \(hung.joined(separator: "; "))\n".utf8))
         abort()
     }
 }

@@ -3,7 +3,8 @@ import Testing
 
 /// What others can call is documented: public declarations, cases of public enums, requirements of public protocols.
 ///
-/// Cases that stand together may share a comment, so that a long enum can be read by its groups.
+/// Cases that stand together may share a comment, so that a long enum can be read by its groups. What implements a C
+/// declaration is documented there; see HeaderRules.
 enum DocumentationRules {
     private static let keywords =
         "(?:func|var|let|init|struct|class|enum|protocol|actor|typealias|subscript|case|associatedtype|macro)"
@@ -41,6 +42,7 @@ enum DocumentationRules {
         for line in stride(from: index - 1, through: 0, by: -1) {
             let text = source.raw[line].drop(while: \.isWhitespace)
             if text.hasPrefix("///") || asCase && text.hasPrefix("//") { return true }
+            if text.hasPrefix("@c @implementation") { return true }
             if asCase, text.hasPrefix("case ") { continue }
             guard text.hasPrefix("@") || text.hasPrefix("#if") else { return false }
         }
@@ -61,7 +63,7 @@ struct DocumentationRuleTests {
             "public func f() {}", "@inlinable public static func f() {}", "  public private(set) var a = 1",
             "// A plain comment.\npublic struct S {}", "@frozen\npublic enum E {}", "/// Doc.\n\npublic let a = 1",
             "/// Doc.\npublic enum E {\n  case a\n}", "/// Doc.\npublic protocol P {\n  func f()\n}",
-            "@c(name)\npublic func f() {}",
+            "@c(name)\npublic func f() {}", "@implementation\npublic func f() {}",
         ])
     func bad(text: String) {
         #expect(DocumentationRules.findings(path: "a", text: text).count == 1)
@@ -86,6 +88,8 @@ struct DocumentationRuleTests {
                 }
             }
             public extension E {}
+            @c @implementation
+            public func irqmux_f() {}
             func g() {}
             """
         #expect(DocumentationRules.findings(path: "a", text: text).isEmpty)

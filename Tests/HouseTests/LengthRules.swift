@@ -7,6 +7,8 @@ enum LengthRules {
     static let fileLimit = 450
     static let functionLimit = 70
     static let columnLimit = 120
+    /// One file by contract: a VMM gets one header.
+    static let publicHeader = "Sources/CIRQMuxHeader/include/irqmux.h"
 
     static func lineFindings(path: String, text: String) -> [Finding] {
         text.components(separatedBy: "\n").enumerated().compactMap { index, line in
@@ -21,7 +23,7 @@ enum LengthRules {
 
     static func fileFindings(path: String, text: String) -> [Finding] {
         let count = lineCount(text)
-        guard count > fileLimit else { return [] }
+        guard count > fileLimit, path != publicHeader else { return [] }
         return [Finding(path: path, line: count, text: "\(count) lines; aim at \(fileAim), the limit is \(fileLimit)")]
     }
 
@@ -85,7 +87,8 @@ struct LengthRuleTests {
     func files() {
         let files = Repository.files.filter { Self.lineKinds.contains(($0.path as NSString).pathExtension) }
         expectNone(files.flatMap { LengthRules.fileFindings(path: $0.path, text: $0.text) })
-        for file in files where LengthRules.lineCount(file.text) > LengthRules.fileAim {
+        for file in files
+        where LengthRules.lineCount(file.text) > LengthRules.fileAim && file.path != LengthRules.publicHeader {
             Issue.record("\(file.path) has \(LengthRules.lineCount(file.text)) lines; aim at 400", severity: .warning)
         }
     }

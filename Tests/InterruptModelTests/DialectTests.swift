@@ -88,6 +88,59 @@ struct DialectTests {
             result: -EBADF, reason: .notOpen, dialect: user, after: [first: nil]),
     ]
 
+    static let sample: [Row] = [
+        Row(
+            name: "mtty: MSI-X is ENOTTY", request: IRQRequest(.msix, .trigger, .bool([])), result: -ENOTTY,
+            reason: .indexAbsent, dialect: .mtty),
+        Row(
+            name: "mtty: ERR and REQ are ENOTTY", request: .trigger(.req, [100]), result: -ENOTTY,
+            reason: .indexAbsent, dialect: .mtty),
+        Row(
+            name: "mtty: another eventfd replaces the first", before: [.trigger(.msi, [100])],
+            request: .trigger(.msi, [101]), result: 0, reason: .enabled, dialect: .mtty,
+            after: [Vector(.msi, 0): 101], active: .msi),
+        Row(
+            name: "mtty: a bad descriptor leaves nothing enabled", before: [.trigger(.intx, [100])],
+            request: .trigger(.intx, [9000]), result: -EBADF, reason: .notOpen, dialect: .mtty,
+            after: [Vector(.intx, 0): nil], active: .some(nil)),
+        Row(
+            name: "mtty: -1 disables", before: [.trigger(.msi, [100])], request: .trigger(.msi, [-1]), result: 0,
+            reason: .removed, dialect: .mtty, active: .some(nil)),
+        Row(
+            name: "mtty: MSI while INTx is enabled is EINVAL", before: [.trigger(.intx, [100])],
+            request: .trigger(.msi, [101]), result: -EINVAL, reason: .otherTypeActive, dialect: .mtty,
+            active: .intx),
+        Row(
+            name: "mtty: loopback of INTx masks it, so the second is lost",
+            before: [.trigger(.intx, [100]), .loopBack(.intx, count: 1)], request: .loopBack(.intx, count: 1),
+            result: 0, reason: .loopedNowhere, dialect: .mtty),
+        Row(
+            name: "mtty: after an unmask it comes again",
+            before: [.trigger(.intx, [100]), .loopBack(.intx, count: 1), IRQRequest(.intx, .unmask, .none(count: 1))],
+            request: .loopBack(.intx, count: 1), result: 0, reason: .looped, signals: [100], dialect: .mtty),
+        Row(
+            name: "mtty: no unmasking by eventfd", before: [.trigger(.intx, [100])],
+            request: IRQRequest(.intx, .unmask, .eventfd([101])), result: -ENOTTY, reason: .maskByEventFD,
+            dialect: .mtty),
+        Row(
+            name: "mtty: a range is judged by the number of indexes, and then by its one vector",
+            before: [.trigger(.msi, [100])], request: .loopBack(.msi, start: 1, count: 2), result: -EINVAL,
+            reason: .intxTakesOneVector, dialect: .mtty),
+    ]
+
+    @Test("the sample mediated device", arguments: sample) func sampleDevice(_ row: Row) { row.check() }
+
+    @Test("mtty: what the device raises masks INTx, and several actions are none")
+    func sampleRaises() {
+        var device = DeviceInterrupts.after([.trigger(.intx, [100])], DeviceProfile(), .mtty)
+        let signal = RaiseResult.signal(AssignedEventFD(number: 100, identity: 100))
+        #expect(device.raise(Vector(.intx, 0)) == signal)
+        #expect(device.isINTxMasked && device.raise(Vector(.intx, 0)) == .dropped(.unassigned))
+        let several = RawIRQRequest(header: IRQSetHeader(argsz: 20, flags: 0x31, index: 0, start: 0, count: 1))
+        #expect(device.apply(several, lookUp: Descriptors.lookUp).returnValue == 0)
+        #expect(device.info(.msi)?.noResize == true && device.info(.msix) == nil && device.info(.req) == nil)
+    }
+
     @Test("kernel versions", arguments: oldKernel) func kernels(_ row: Row) { row.check() }
     @Test("libvfio-user", arguments: vfioUser) func libvfioUser(_ row: Row) { row.check() }
 

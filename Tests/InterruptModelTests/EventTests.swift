@@ -41,15 +41,29 @@ struct EventTests {
         #expect(!device.isPending(Vector(.msix, 0)))
     }
 
-    @Test("MSI raised without an eventfd is dropped, unless the device has pending bits")
+    @Test("MSI that lost its eventfd is dropped, unless the device has pending bits")
     func msiWithoutPendingBits() {
         let request = IRQRequest.trigger(.msi, [100, -1])
-        var device = DeviceInterrupts.after([request])
+        var device = DeviceInterrupts.after([.trigger(.msi, [100, 101]), .trigger(.msi, start: 1, [-1])])
         #expect(device.raise(Vector(.msi, 1)) == .dropped(.unassigned))
+        #expect(device.run(.trigger(.msi, start: 1, [101])).signals.isEmpty)
         var profile = DeviceProfile()
         profile.msiHasPendingBits = true
         var maskable = DeviceInterrupts.after([request], profile)
         #expect(maskable.raise(Vector(.msi, 1)) == .pended)
+    }
+
+    @Test("MSI that never had an eventfd is kept by the host, once, and lost with the allocation")
+    func msiBeforeFirstEventFD() {
+        var device = DeviceInterrupts.after([.trigger(.msi, [100, -1])])
+        #expect(device.raise(Vector(.msi, 1)) == .pended)
+        #expect(device.raise(Vector(.msi, 1)) == .alreadyPending)
+        #expect(device.raise(Vector(.msi, 5)) == .dropped(.unassigned), "not allocated")
+        var other = device
+        #expect(device.run(.trigger(.msi, start: 1, [101])).signals == [Self.eventFD(101)])
+        #expect(device.raise(Vector(.msi, 1)) == .signal(Self.eventFD(101)))
+        _ = other.run(.disable(.msi))
+        #expect(other.run(.trigger(.msi, [100, 101])).signals.isEmpty)
     }
 
     @Test("a message of a type that is not enabled is dropped", arguments: [IRQIndex.msi, .msix])

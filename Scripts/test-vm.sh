@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Boots the emulated machine on each kernel and runs the suite inside: test-vm.sh [RESULTS]
+#   REQUESTS=5000   random requests per device of the differential test
+#   SEED=           their seed; drawn when absent
+#   PARTS=          ring,machine,commands,differential: what to run
+#   KERNELS=        metapackages of kernels; the distribution's own and its newest when absent
+# One line a test, then "N passed, N failed, N skipped"; with RESULTS the lines go to that file too, for
+# Scripts/test.sh. A machine that cannot run it says what is missing and skips, which with CI=true is a failure.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+need_swift
+requests=${REQUESTS:-5000} seed=${SEED:-$RANDOM} parts=${PARTS:-ring,machine,commands,differential}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+results=${1:-$work/results}
+all=$work/all
+: >"$all"
+
+finish() {
+    cat "$all" >>"$results"
+    [[ -n ${IRQMUX_PART_OF_TEST:-} ]] && exit 0
+    awk -F '\t' '$1 == "skip" || $1 == "fail" {
+            printf "%s: %s%s\n", ($1 == "skip" ? "skipped" : "FAILED"), $2, ($3 == "" ? "" : ": " $3)
+        }
+        { n[$1]++ }
+        END { printf "%d passed, %d failed, %d skipped\n", n["pass"], n["fail"], n["skip"]; exit n["fail"] > 0 }' "$all"
+    exit $?
+}
+# What the machine lacks ends everything: a skip here, a failure in CI.
+lacking() {
+    local outcome=skip
+    [[ ${CI:-} != true || -n ${IRQMUX_PART_OF_TEST:-} ]] || outcome=fail
+    printf '%s\temulated machine\tvm: %s\n' "$outcome" "$(tr '\n\t' '  ' <<<"$*")" >>"$all"
+    finish
+}
+
+[[ $(uname -m) == x86_64 ]] || lacking "the emulated machine is an x86-64, whose devices and guests its tests know"
+command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    lacking "its kernels come as Debian packages: apt-get and dpkg-deb are missing"
+said=$(Scripts/ensure-packages.sh qemu-system-x86 busybox-static cpio xz-utils zstd 2>&1) || lacking "$said"
+[[ -z $said ]] || say "$said"
+
+if [[ -n ${KERNELS:-} ]]; then
+    read -ra kernels <<<"$KERNELS"
+else
+    # The distribution's own, and its newest where it has newer ones beside it.
+    newest=$(apt-cache pkgnames linux-image- | grep -E '^linux-image-[0-9]+\.[0-9]+-amd64$' | sort -V | tail -n 1)
+    kernels=(linux-image-amd64 ${newest:+"$newest"})
+fi
+folders=()
+for kernel in "${kernels[@]}"; do
+    folder=$(Scripts/vm/kernel.sh "$kernel") || lacking "kernel $kernel could not be had; see above"
+    [[ " ${folders[*]} " == *" $folder "* ]] || folders+=("$folder")
+done
+
+# The command and the differential test as static files, and the test bundle as it is.
+say "building what runs inside"
+for product in irqmux irqmux-differential; do
+    swift build -c release --scratch-path .build/static --static-swift-stdlib -Xswiftc -static-executable \
+        --product "$product" >"$work/build.log" 2>&1 || die 2 "$product does not build: $(tail -n 20 "$work/build.log")"
+done
+static=.build/static/release
+bundle=$(swift build --show-bin-path)/irqmuxPackageTests.xctest
+[[ -x $bundle && -n ${IRQMUX_PART_OF_TEST:-} ]] || IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
+    die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
+
+# One boot: its lines as they come, under the name of kernel and variant. Its results go to NAME.results of the work
+# folder, with what became of the boot itself.
+limit=$((300 + requests / 40))
+boot() {
+    local folder=$1 variant=$2 name output try status pid
+    name=$(basename "$folder")
+    output=$work/$name-$variant
+    name=${name%%[-+]*}
+    [[ $variant == default ]] || name="$name $variant"
+    for try in first second; do
+        rm -rf "$output"
+        mkdir -p "$output"
+        Scripts/vm/initramfs.sh "$folder" "$output/initramfs" "$static/irqmux" "$static/irqmux-differential"
+        : >"$output/results"
+        IRQMUX_VM_LIMIT=$limit Scripts/vm/boot.sh "$folder" "$output/initramfs" "$variant" "$output" \
+            BUNDLE="$bundle" PARTS="$parts" REQUESTS="$requests" SEED="$seed" &
+        pid=$!
+        tail -n +1 -s 0.2 -f --pid="$pid" "$output/results" | awk -F '\t' -v name="$name" '
+            $1 == "pass" || $1 == "fail" || $1 == "skip" {
+                printf "%s  %s: %s%s\n", $1, name, $2, ($3 == "" ? "" : ": " $3)
+                fflush()
+            }'
+        status=0
+        wait "$pid" || status=$?
+        # Worth a second try is only what QEMU did: it hung as a whole, or died.
+        if ((status < 2)) || [[ $try == second ]]; then break; fi
+        say "$name: $(outcome "$status"); once more"
+    done
+    awk -F '\t' -v OFS='\t' -v name="$name" 'NF > 1 { $2 = "machine " name ": " $2; print }' "$output/results" \
+        >"$output.results"
+    if ((status == 0)) && grep -qx end "$output/results"; then
+        printf 'pass\tmachine %s: the whole list ran\t\n' "$name" >>"$output.results"
+    else
+        printf 'fail\tmachine %s: the whole list ran\t%s\n' "$name" "$(outcome "$status")" >>"$output.results"
+    fi
+    if grep -q '^fail' "$output.results"; then
+        say "$name: the end of the console:"
+        tail -n 60 "$output/console.log" >&2
+        tail -n 5 "$output/qemu.log" >&2
+    fi
+}
+outcome() {
+    case $1 in
+    0 | 1) printf 'the guest stopped half-way: its kernel or its first process died' ;;
+    2) printf 'it hung: no end within %s s' "$limit" ;;
+    *) printf 'QEMU itself died' ;;
+    esac
+}
+
+say "seed $seed, $requests requests a device; $(wc -w <<<"${folders[*]}") kernels, two machines at a time"
+plan=()
+for folder in "${folders[@]}"; do plan+=("$folder default"); done
+# iommufd, and the machine without interrupt remapping, on the newest kernel only.
+newest=${folders[-1]}
+if compgen -G "$newest/iommufd/*.ko" >/dev/null; then plan+=("$newest iommufd"); fi
+plan+=("$newest noremap")
+running=0
+for row in "${plan[@]}"; do
+    if ((running == 2)); then
+        wait -n || true
+        running=$((running - 1))
+    fi
+    read -r folder variant <<<"$row"
+    boot "$folder" "$variant" &
+    running=$((running + 1))
+done
+wait
+cat "$work"/*.results >>"$all"
+finish

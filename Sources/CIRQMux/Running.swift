@@ -1,0 +1,263 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, AllPublicDeclarationsHaveDocumentation
+
+public import CIRQMuxHeader
+internal import CKernel
+internal import EventRing
+internal import IRQMux
+internal import InterruptModel
+
+// Running. A mux hands out by `next`, so its caller's handler runs while nobody has the mux: it may change anything.
+
+/// Hands what is ready to the handler; how many events there were. What runs once an event is here.
+@inline(never)
+private func deliver(_ instance: InstanceRef) -> Int32 {
+    // SAFETY: on the mux's thread, where the instance and its mux stay: they are not destroyed from within a handler.
+    let mux = unsafe instance.at.pointee.mux
+    guard let handler = unsafe instance.at.pointee.handler else { return 0 }
+    let context = unsafe instance.at.pointee.context
+    let handle = unsafe instance.at.pointee.handle
+    var told = irqmux_event()
+    told.size = UInt32(truncatingIfNeeded: MemoryLayout<irqmux_event>.size)
+    var count: Int32 = 0
+    while unsafe !mux.pointee.isStopping, let event = unsafe mux.pointee.next() {
+        fill(&told, event)
+        count &+= 1
+        // SAFETY: as above. While the handler runs, calls on the mux are welcome.
+        unsafe instance.at.pointee.isBusy = false
+        unsafe handler(context, handle, &told)
+        unsafe instance.at.pointee.isBusy = true
+        if unsafe instance.at.pointee.traced != 0 { traceEvent(instance, told) }
+    }
+    return count
+}
+
+/// An event as C has it.
+@inline(__always)
+private func fill(_ told: inout irqmux_event, _ event: VectorEvent) {
+    told.tag = event.tag
+    told.count = event.count
+    told.ticks = event.ticks
+    told.index = event.vector.index.rawValue
+    told.number = event.vector.number
+    told.error = 0
+    told.detail = 0
+    switch event.kind {
+    case .interrupt:
+        told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
+        told.vector = irqmux_vector(event.id)
+        return
+    case .timer: told.kind = UInt32(IRQMUX_EVENT_TIMER)
+    case .source: told.kind = UInt32(IRQMUX_EVENT_SOURCE)
+    case .doorbell: told.kind = UInt32(IRQMUX_EVENT_DOORBELL)
+    case .watchdog(let verdict):
+        told.kind = UInt32(IRQMUX_EVENT_WATCHDOG)
+        told.detail = UInt32(verdict.rawValue)
+        told.vector = irqmux_vector(event.id)
+        return
+    case .failed(let errno):
+        told.kind = UInt32(IRQMUX_EVENT_FAILED)
+        told.error = -errno
+        // A source that failed has no vector: its identity is all ones in the lower half.
+        let isVector = event.id.rawValue & 0xffff_ffff != 0xffff_ffff
+        told.vector = isVector ? irqmux_vector(event.id) : irqmux_vector(bits: 0)
+        return
+    }
+    told.vector = irqmux_vector(bits: 0)
+}
+
+/// Tells the tracer of an event.
+@inline(never)
+private func traceEvent(_ instance: InstanceRef, _ event: irqmux_event) {
+    let events = UInt32(IRQMUX_TRACE_EVENTS)
+    // SAFETY: on the mux's thread. The record lives during the call.
+    guard unsafe instance.at.pointee.traced & events != 0, let tracer = unsafe instance.at.pointee.tracer
+    else { return }
+    var record = unsafe irqmux_trace()
+    unsafe record.size = UInt32(MemoryLayout<irqmux_trace>.size)
+    unsafe record.kind = events
+    unsafe record.operation = text("event")
+    unsafe record.handle = event.vector.bits
+    unsafe record.time_ns = irqmux_now_ns()
+    unsafe record.result = Int64(event.kind)
+    // SAFETY: as above.
+    unsafe tracer(instance.at.pointee.tracerContext, instance.at.pointee.handle, &record)
+}
+
+// MARK: - On the mux's own thread
+
+/// What the thread of IRQMUX_OWN_THREAD does.
+struct ThreadBody: @unchecked Sendable {
+    let instance: InstanceRef
+
+    func run() {
+        // SAFETY: the instance stays until this thread was joined, and the mux is this thread's from here on.
+        unsafe irqmux_handle_own(irqmux_muxes(), instance.at.pointee.handle.bits, irqmux_this_thread())
+        unsafe instance.at.pointee.hasWaited = true
+        unsafe instance.at.pointee.isBusy = true
+        var ending: Int32 = 0
+        unsafe instance.at.pointee.mux.pointee.beginRun()
+        do throws(MuxError) { try turn(instance) } catch { ending = -error.errno }
+        unsafe instance.at.pointee.mux.pointee.endRun()
+        tellEnd(ending)
+        // SAFETY: as above. The mux ends on its own thread; others find the handle, and no mux behind it.
+        unsafe instance.at.pointee.mux.deinitialize(count: 1)
+    }
+
+    private func tellEnd(_ ending: Int32) {
+        var told = irqmux_event()
+        told.size = UInt32(MemoryLayout<irqmux_event>.size)
+        told.kind = UInt32(IRQMUX_EVENT_ENDED)
+        told.error = ending
+        // SAFETY: as in `run`. The mux is still there, but nothing may be asked of it: `isBusy` is set.
+        if let handler = unsafe instance.at.pointee.handler {
+            unsafe handler(instance.at.pointee.context, instance.at.pointee.handle, &told)
+        }
+    }
+}
+
+/// Waits and hands out until somebody stops the mux.
+private func turn(_ instance: InstanceRef) throws(MuxError) {
+    // SAFETY: on the mux's thread.
+    while unsafe !instance.at.pointee.mux.pointee.isStopping {
+        try unsafe instance.at.pointee.mux.pointee.wait()
+        _ = deliver(instance)
+    }
+}
+
+// MARK: - On the caller's thread
+
+/// Lets the calling thread, which must be the mux's, run it.
+private func running(
+    _ mux: irqmux_mux, _ operation: StaticString, needsHandler: Bool = true,
+    _ body: (InstanceRef) throws(MuxError) -> Int32
+) -> Int32 {
+    answer { () throws(MuxError) in
+        let found = try find(mux, operation)
+        // SAFETY: found, so it stays.
+        let instance = found.instance
+        guard !found.isForeign, unsafe !instance.at.pointee.hasOwnThread else {
+            let isOwn = unsafe instance.at.pointee.hasOwnThread
+            leave(mux, found)
+            throw isOwn
+                ? MuxError(operation, errno: EPERM, remedy: "a mux with its own thread runs by itself")
+                : Refusal.wrongThread(operation)
+        }
+        // SAFETY: on the mux's thread.
+        guard unsafe !instance.at.pointee.isBusy, unsafe !instance.at.pointee.inHandler else {
+            throw Refusal.reentered(operation)
+        }
+        guard unsafe !needsHandler || instance.at.pointee.handler != nil else {
+            throw Refusal.value(operation, "the mux was made without a handler")
+        }
+        // SAFETY: as above.
+        unsafe instance.at.pointee.hasWaited = true
+        unsafe instance.at.pointee.isBusy = true
+        unsafe instance.at.pointee.inHandler = needsHandler
+        defer {
+            // SAFETY: as above: a handler cannot destroy the mux.
+            unsafe instance.at.pointee.isBusy = false
+            unsafe instance.at.pointee.inHandler = false
+        }
+        return try body(instance)
+    }
+}
+
+@c @implementation
+public func irqmux_mux_run(_ mux: irqmux_mux) -> Int32 {
+    running(mux, "irqmux_mux_run") { (instance) throws(MuxError) in
+        // SAFETY: on the mux's thread.
+        unsafe instance.at.pointee.mux.pointee.beginRun()
+        defer { unsafe instance.at.pointee.mux.pointee.endRun() }
+        try turn(instance)
+        return 0
+    }
+}
+
+@c @implementation
+public func irqmux_mux_dispatch(_ mux: irqmux_mux, _ timeout: UInt64) -> Int32 {
+    running(mux, "irqmux_mux_dispatch") { (instance) throws(MuxError) in
+        // SAFETY: on the mux's thread.
+        unsafe instance.at.pointee.mux.pointee.beginRun()
+        try unsafe instance.at.pointee.mux.pointee.wait(timeout: timeout)
+        return deliver(instance)
+    }
+}
+
+@c @implementation
+public func irqmux_mux_wait(_ mux: irqmux_mux, _ timeout: UInt64) -> Int32 {
+    running(mux, "irqmux_mux_wait", needsHandler: false) { (instance) throws(MuxError) in
+        // SAFETY: on the mux's thread.
+        try unsafe instance.at.pointee.mux.pointee.wait(timeout: timeout)
+        return 0
+    }
+}
+
+@c @implementation
+public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irqmux_event>?) -> Int32 {
+    let operation: StaticString = "irqmux_mux_next"
+    return running(mux, operation, needsHandler: false) { (instance) throws(MuxError) in
+        guard let event = unsafe event else { throw Refusal.pointer(operation) }
+        let size = MemoryLayout<irqmux_event>.size
+        // SAFETY: `event` is the caller's to be written, as much of it as its size says.
+        guard unsafe event.pointee.size != UInt32(size) else {
+            guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
+            unsafe fill(&event.pointee, next)
+            return 1
+        }
+        // Of another version: its size is looked at before an event is taken for it.
+        var told = irqmux_event()
+        try unsafe give(event, size, &told, operation)
+        // SAFETY: on the mux's thread.
+        guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
+        fill(&told, next)
+        try unsafe give(event, size, &told, operation)
+        return 1
+    }
+}
+
+@c @implementation
+public func irqmux_mux_process(_ mux: irqmux_mux) -> Int32 {
+    let operation: StaticString = "irqmux_mux_process"
+    return running(mux, operation) { (instance) throws(MuxError) in
+        // SAFETY: on the mux's thread.
+        guard unsafe instance.at.pointee.pollable >= 0 else { throw notPollable(operation) }
+        let mux = unsafe instance.at.pointee.mux
+        var count: Int32 = 0
+        try unsafe mux.pointee.beginProcessing()
+        repeat {
+            // SAFETY: as above.
+            try unsafe mux.pointee.wait(timeout: 0)
+            count &+= deliver(instance)
+        } while try unsafe mux.pointee.continueProcessing()
+        return count
+    }
+}
+
+@c @implementation
+public func irqmux_mux_stop(_ mux: irqmux_mux) -> Int32 {
+    // Not by `answer`: a signal's handler leaves the interrupted thread's last error alone, unless it fails itself.
+    answer { () throws(MuxError) in
+        let found = try find(mux, "irqmux_mux_stop")
+        defer { leave(mux, found) }
+        // SAFETY: found, so it stays; `remote` never changes.
+        unsafe found.instance.at.pointee.remote.stop()
+        return 0
+    }
+}
+
+@c @implementation
+public func irqmux_mux_fd(_ mux: irqmux_mux) -> Int32 {
+    let operation: StaticString = "irqmux_mux_fd"
+    return answer { () throws(MuxError) in
+        let found = try find(mux, operation)
+        defer { leave(mux, found) }
+        // SAFETY: found, so it stays; `pollable` never changes.
+        let number = unsafe found.instance.at.pointee.pollable
+        guard number >= 0 else { throw notPollable(operation) }
+        return number
+    }
+}
+
+private func notPollable(_ operation: StaticString) -> MuxError {
+    MuxError(operation, errno: ENOTSUP, remedy: "make the mux with IRQMUX_POLLABLE")
+}

@@ -1,0 +1,222 @@
+internal import CKernel
+internal import EventRing
+internal import Glibc
+internal import Synchronization
+
+/// The server's thread: waits for everything at once, and lets nobody hold it up.
+struct ServerLoop<Device: MediatedDevice>: ~Copyable {
+    /// A client that is being served.
+    private struct Client: ~Copyable {
+        let connection: Connection
+        var session: ServerSession<Device>
+    }
+
+    /// A client that came while another was served. Its VERSION is answered with EBUSY, so that it learns why.
+    private final class Visitor {
+        let socket: MessageSocket
+        var head: [UInt8] = []
+        let deadline: UInt64
+
+        init(owning number: Int32, deadline: UInt64) {
+            socket = MessageSocket(owning: number)
+            self.deadline = deadline
+        }
+    }
+
+    /// What a wait found ready.
+    private struct Ready {
+        var control = false
+        var listener = false
+        var client: Int32 = 0
+        var attention = false
+        var unmask = false
+        var visitors: [Bool] = []
+    }
+
+    private static var mostVisitors: Int { 8 }
+    private static var patienceNs: UInt64 { 1_000_000_000 }
+    /// How many commands are answered before the others are looked after.
+    private static var turn: Int { 64 }
+
+    private let server: Server<Device>
+    private let once: Bool
+    private let regions: [RegionDescription]
+    private var client: Client?
+    private var visitors: [Visitor] = []
+    private var entries: [pollfd] = []
+    private var isDone = false
+    /// Descriptors ran out: new clients wait in the backlog for a moment.
+    private var isShort = false
+
+    init(_ server: Server<Device>, once: Bool) {
+        self.server = server
+        self.once = once
+        regions = server.device.regions
+        client = nil
+    }
+
+    mutating func run() throws(VFIOUserError) {
+        while !isDone, !server.isStopping {
+            let ready = try wait()
+            if ready.control {
+                var count: UInt64 = 0
+                // SAFETY: count is a local that outlives the call.
+                _ = unsafe irqmux_eventfd_take(server.control.number, &count)
+            }
+            if ready.unmask { server.device.lines?.takeUnmask() }
+            if ready.attention { server.device.attend() }
+            if ready.client != 0 || client?.connection.hasWaiting == true { serve(limit: Self.turn) }
+            attend(ready.visitors)
+            if ready.listener { accept() }
+        }
+        drain()
+    }
+
+    // MARK: Waiting
+
+    private mutating func wait() throws(VFIOUserError) -> Ready {
+        entries.removeAll(keepingCapacity: true)
+        func entry(_ number: Int32, _ events: Int32) -> pollfd {
+            pollfd(fd: number, events: Int16(truncatingIfNeeded: events), revents: 0)
+        }
+        entries.append(entry(server.control.number, POLLIN))
+        // poll(2) passes over a negative descriptor.
+        entries.append(entry(isShort ? -1 : server.listener, POLLIN))
+        let hasOutput = client?.connection.hasOutput ?? false
+        entries.append(entry(client?.connection.number ?? -1, hasOutput ? POLLOUT : POLLIN))
+        entries.append(entry(server.device.attention, POLLIN))
+        entries.append(entry(server.device.lines?.unmaskDescriptor ?? -1, POLLIN))
+        for visitor in visitors { entries.append(entry(visitor.socket.number, POLLIN)) }
+        let isWaitingForVisitor = isShort || !visitors.isEmpty
+        let timeout: Int32 = client?.connection.hasWaiting == true && !hasOutput ? 0 : isWaitingForVisitor ? 100 : -1
+        // SAFETY: the array has as many entries as stated and lives for the call.
+        let result = unsafe entries.withUnsafeMutableBufferPointer { buffer in
+            unsafe poll(buffer.baseAddress, nfds_t(buffer.count), timeout)
+        }
+        isShort = false
+        guard result >= 0 || errno == EINTR else { throw .system("waiting for clients", Int(-errno)) }
+        guard result > 0 else { return Ready(visitors: visitors.map { _ in false }) }
+        return Ready(
+            control: entries[0].revents != 0, listener: entries[1].revents != 0, client: Int32(entries[2].revents),
+            attention: entries[3].revents != 0, unmask: entries[4].revents != 0,
+            visitors: entries[5...].map { $0.revents != 0 })
+    }
+
+    // MARK: Clients
+
+    private mutating func accept() {
+        while true {
+            let number = irqmux_socket_accept(server.listener)
+            guard number >= 0 else {
+                isShort = number == -EMFILE || number == -ENFILE || number == -ENOMEM || number == -ENOBUFS
+                return
+            }
+            if client == nil {
+                begin(number)
+            } else {
+                server.counters.turnedAway.add(1, ordering: .relaxed)
+                guard visitors.count < Self.mostVisitors else {
+                    _ = irqmux_close(number)
+                    continue
+                }
+                visitors.append(Visitor(owning: number, deadline: irqmux_monotonic_ns() &+ Self.patienceNs))
+            }
+        }
+    }
+
+    private mutating func begin(_ number: Int32) {
+        let limits = server.options.limits
+        let connection = Connection(
+            owning: number, limit: limits.messageSize, control: server.control.number,
+            timeoutNs: server.options.answerTimeoutNs)
+        client = Client(
+            connection: connection,
+            session: ServerSession(server.device, regions: regions, limits: limits, connection: connection))
+        server.counters.connections.add(1, ordering: .relaxed)
+        server.counters.isConnected.store(true, ordering: .relaxed)
+    }
+
+    /// Answers what the client has sent, up to `limit` commands.
+    private mutating func serve(limit: Int) {
+        guard var current = client.take() else { return }
+        var isAlive = true
+        if current.connection.hasOutput { isAlive = current.connection.flush() }
+        var served = 0
+        while isAlive, served < limit, !current.connection.hasOutput {
+            switch current.connection.next() {
+            case .idle:
+                client = consume current
+                return
+            case .message(let message):
+                served += 1
+                isAlive = answer(message, &current)
+            case .end(let header):
+                // A frame that cannot be: there is no next message to find. It is told why, and the stream ends.
+                if let header {
+                    server.counters.broken.add(1, ordering: .relaxed)
+                    if header.isCommand { _ = current.connection.send(header.failure(EINVAL)) }
+                }
+                isAlive = false
+            }
+        }
+        if isAlive { client = consume current } else { end(consume current) }
+    }
+
+    private func answer(_ message: consuming IncomingMessage, _ client: inout Client) -> Bool {
+        server.counters.messages.add(1, ordering: .relaxed)
+        let before = client.session.refused
+        let reply = client.session.answer(message)
+        server.counters.refused.add(client.session.refused - before, ordering: .relaxed)
+        if let reply, !client.connection.send(reply.header, body: reply.body, fds: reply.fds) { return false }
+        return !client.session.mustEnd
+    }
+
+    private mutating func end(_ client: consuming Client) {
+        client.session.end()
+        server.counters.isConnected.store(false, ordering: .relaxed)
+        if once { isDone = true }
+    }
+
+    // MARK: Visitors
+
+    private mutating func attend(_ ready: [Bool]) {
+        guard !visitors.isEmpty else { return }
+        let now = irqmux_monotonic_ns()
+        let current = visitors
+        visitors = []
+        for (place, visitor) in current.enumerated() {
+            let isReady = place < ready.count && ready[place]
+            if isReady ? !turnAway(visitor) : now < visitor.deadline { visitors.append(visitor) }
+        }
+    }
+
+    /// Whether the visitor has had its answer, or has gone.
+    private func turnAway(_ visitor: Visitor) -> Bool {
+        var fds = DescriptorSet()
+        switch visitor.socket.receive(MessageHeader.size - visitor.head.count, into: &visitor.head, fds: &fds) {
+        case .nothing: return false
+        case .closed, .failed: return true
+        case .bytes:
+            guard let header = MessageHeader(decoding: visitor.head) else { return false }
+            _ = visitor.socket.send(header: header.failure(EBUSY).encoded, body: [], fds: [])
+            return true
+        }
+    }
+
+    // MARK: The end
+
+    /// What the client has sent by now is answered, and it gets the time to take the answers.
+    private mutating func drain() {
+        if !isDone { serve(limit: .max) }
+        let deadline = irqmux_monotonic_ns() &+ Self.patienceNs
+        while let connection = client?.connection, connection.hasOutput {
+            let now = irqmux_monotonic_ns()
+            guard now < deadline, connection.flush() else { break }
+            if connection.hasOutput {
+                guard irqmux_socket_wait(connection.number, Int16(POLLOUT), deadline - now) > 0 else { break }
+            }
+        }
+        if let last = client.take() { end(last) }
+        visitors = []
+    }
+}

@@ -1,0 +1,90 @@
+import CKernel
+import EventRing
+import Foundation
+import IRQMux
+import InterruptModel
+import KVM
+import MicroGuest
+import Testing
+import VFIO
+
+@Suite(
+    "Real INTx, to a handler and into a nested guest", .enabled(if: Machine.isHere, Machine.reason), .serialized,
+    .timeLimit(.minutes(3)))
+struct LineTests {
+    @Test("handler: the line masks itself, tells once, and comes again while the device asserts")
+    func handler() throws {
+        let device = try RealDevice(Machine.edu, .intx)
+        var options = MuxOptions()
+        options.intxAcknowledgement = .explicit
+        var mux = try Mux(options)
+        let attached = try mux.attach(device)
+        let id = try mux.connect(attached, .intx, 0..<1)[0]
+        for round in 0..<100 {
+            try device.raise()
+            #expect(try mux.settle().count == 1, "round \(round)")
+            if round % 4 == 0 {
+                try mux.acknowledge(id)
+                #expect(try mux.settle().count == 1, "round \(round): still asserted")
+            }
+            try device.acknowledge()
+            try mux.acknowledge(id)
+            #expect(try mux.settle().isEmpty, "round \(round): quiet")
+        }
+        #expect(try mux.ledger(attached).unexplained == 0)
+    }
+
+    @Test("resampled in the kernel: device, VFIO, irqfd, guest, end of interrupt, UNMASK, with nobody here woken")
+    func kernelResample() throws {
+        let device = try RealDevice(Machine.edu, .intx)
+        var options = MuxOptions()
+        options.intxAcknowledgement = .explicit
+        var mux = try Mux(options)
+        let attached = try mux.attach(device)
+        let id = try mux.connect(attached, .intx, 0..<1)[0]
+        let guest = try MicroGuest(messageVectors: 1, pin: .level)
+        try guest.start()
+        try mux.settle()
+        try mux.serve(id, by: .kernelResample(machine: guest.virtualMachine.number, gsi: MicroGuest.pinGSI))
+        let doorbell = try #require(guest.pinDoorbell)
+        let before = mux.remote.statistics.notifications
+        var runs: UInt64 = 0
+        for round in 0..<200 {
+            try device.raise()
+            // The guest's handler runs again and again until the device is quieted: each of these is an end of
+            // interrupt that unmasked the line in the kernel.
+            runs += try guest.awaitDoorbell(doorbell)
+            if round % 10 == 0 { runs += try guest.awaitDoorbell(doorbell) }
+            try device.acknowledge()
+            runs += try quiet(doorbell)
+        }
+        #expect(runs >= 220)
+        var count: UInt64 = 0
+        for action in [IRQRequest.Action.trigger, .unmask] {
+            let number = device.eventFD(action)
+            #expect(number >= 0)
+            // SAFETY: the count lives through the call.
+            #expect(unsafe irqmux_eventfd_take(number, &count) == -EAGAIN, "\(action): user space reads \(count)")
+        }
+        #expect(try mux.settle().isEmpty)
+        #expect(mux.remote.statistics.notifications == before)
+        #expect(try mux.ledger(attached).unexplained == 0)
+        #expect(guest.exit == nil)
+        try mux.stopServing(id)
+        try device.raise()
+        #expect(try mux.settle().count == 1, "and back to the handler")
+        try device.acknowledge()
+        try mux.acknowledge(id)
+    }
+
+    /// Waits until the guest's handler has not run for a while; how often it did meanwhile.
+    private func quiet(_ doorbell: GuestDoorbell) throws -> UInt64 {
+        var runs: UInt64 = 0
+        while true {
+            usleep(1000)
+            let more = try doorbell.eventFD.take()
+            if more == 0 { return runs }
+            runs += more
+        }
+    }
+}

@@ -1,0 +1,145 @@
+import CKernel
+import EventRing
+import Foundation
+import IRQMux
+import InterruptModel
+import KVM
+import MicroGuest
+import Synchronization
+import Testing
+import VFIO
+
+/// The emulated machine (Scripts/test-vm.sh), whose devices these tests know by address.
+enum Machine {
+    static let isHere = ProcessInfo.processInfo.environment["IRQMUX_MACHINE"] != nil
+    static let reason: Comment = "machine: these tests run inside the emulated machine (make test-vm)"
+    /// QEMU's edu: INTx, and MSI with one vector.
+    static let edu = PCIAddress(bus: 0, device: 4, function: 0)
+    /// QEMU's rocker: 32 MSI-X vectors, each of which a register fires.
+    static let rocker = PCIAddress(bus: 0, device: 7, function: 0)
+}
+
+/// A device of the kernel's vfio-pci that counts what it is made to raise. Many may hold it: the mux, and who fires.
+final class RealDevice: InterruptDevice, Sendable {
+    private let device: VFIODevice
+    private let raised: [Counter]
+    private let index: IRQIndex
+    private let log = Mutex<[IRQRequest]>([])
+    private final class Counter: Sendable { let value = Atomic<UInt64>(0) }
+
+    /// Opens the device; `index` is the type by which it will raise.
+    init(_ address: PCIAddress, _ index: IRQIndex) throws {
+        let device = try VFIODevice.open(.pci(address))
+        // Memory, and bus master: a message is a write of the device's own.
+        try device.setCommand(try device.command() | 0x6)
+        let vectors = try device.interruptInfo(index).count
+        raised = (0..<vectors).map { _ in Counter() }
+        self.index = index
+        self.device = device
+        if address == Machine.edu { try acknowledge() }
+    }
+
+    var vectors: Range<UInt32> { 0..<UInt32(raised.count) }
+
+    /// Makes rocker fire a vector.
+    func fire(_ vector: UInt32) throws {
+        raised[Int(vector)].value.add(1, ordering: .sequentiallyConsistent)
+        try device.writeRegion(0, offset: 0x20, count: 4, value: UInt64(vector))
+    }
+
+    /// Makes edu raise: a message, or its line.
+    func raise() throws {
+        raised[0].value.add(1, ordering: .sequentiallyConsistent)
+        try device.writeRegion(0, offset: 0x60, count: 4, value: 1)
+    }
+
+    /// What edu's driver does in its handler: the line goes low.
+    func acknowledge() throws { try device.writeRegion(0, offset: 0x64, count: 4, value: 0xffff_ffff) }
+
+    /// The eventfd that the device was told last to signal, or to be unmasked by.
+    func eventFD(_ action: IRQRequest.Action) -> Int32 {
+        for request in log.withLock({ $0 }).reversed() where request.action == action {
+            if case .eventfd(let numbers) = request.data { return numbers[0] }
+        }
+        return -1
+    }
+
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
+    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
+        log.withLock { $0.append(request) }
+        return try device.setInterrupts(request)
+    }
+    func reset() throws(DeviceError) { try device.reset() }
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
+        try device.readRegion(region, offset: offset, count: count)
+    }
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
+    func raisedCount(_ vector: Vector) -> UInt64? {
+        guard vector.index == index else { return 0 }
+        return raised[Int(vector.number)].value.load(ordering: .sequentiallyConsistent)
+    }
+}
+
+/// A nested guest that rings a doorbell for each message, message `n` + 1 for vector `n` of a real device.
+struct NestedGuest: Sendable {
+    let guest: MicroGuest
+
+    init(_ count: Int) throws {
+        // Message 0 is the lowest in priority: it is nobody's but the fence's.
+        guest = try MicroGuest(messageVectors: count + 1)
+        try guest.start()
+    }
+
+    func gsi(_ number: UInt32) -> GSI { guest.gsi(forMessage: Int(number) + 1) }
+    func doorbell(_ number: UInt32) -> GuestDoorbell { guest.doorbell(Int(number) + 1) }
+
+    func attach(to mux: inout Mux) throws(MuxError) {
+        let live: GSIRoutes
+        do throws(KVMError) { live = try guest.withRouting { $0.live } } catch { throw MuxError(error) }
+        try mux.attach(guest: guest.virtualMachine, routes: live)
+    }
+
+    /// How often the guest took a vector since it was last asked; waits for the first.
+    func await(_ number: UInt32) throws -> UInt64 { try guest.awaitDoorbell(doorbell(number)) }
+    /// The same without waiting.
+    func taken(_ number: UInt32) throws -> UInt64 { try doorbell(number).eventFD.take() }
+
+    /// Waits until everything that was injected before has been served.
+    func fence() throws {
+        let eventFD = try EventFD()
+        let irqfd = try guest.virtualMachine.assignIRQFD(eventFD, gsi: guest.gsi(forMessage: 0))
+        try eventFD.signal()
+        _ = try guest.awaitDoorbell(guest.doorbell(0))
+        try irqfd.deassign()
+    }
+}
+
+extension Mux {
+    /// Hands out events until there are none for several looks in a row; returns them all.
+    @discardableResult
+    mutating func settle() throws -> [VectorEvent] {
+        var events: [VectorEvent] = []
+        var quiet = 0
+        while quiet < 5 {
+            try wait(timeout: 0)
+            quiet += 1
+            while let event = next() {
+                quiet = 0
+                events.append(event)
+                // More than any test raises: a line that nobody quiets.
+                guard events.count < 10_000 else { throw Endless() }
+            }
+        }
+        return events
+    }
+}
+
+struct Endless: Error {}
+
+/// Nothing lost, nothing held, and the account knows of each interrupt that the device raised.
+func expectClosed(_ ledger: Ledger, raised: UInt64, _ place: SourceLocation = #_sourceLocation) {
+    #expect(ledger.unexplained == 0 && ledger.pending == 0 && ledger.dropped == 0, "\(ledger)", sourceLocation: place)
+    #expect(ledger.raised == raised, "\(ledger)", sourceLocation: place)
+}

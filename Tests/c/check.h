@@ -1,0 +1,87 @@
+// What the C tests share: counting, a name for each test, and a device of the tests' own.
+#ifndef CHECK_H
+#define CHECK_H
+
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "irqmux.h"
+
+#if IRQMUX_ABI_VERSION != 1u
+#error "these tests are for version 1 of the ABI"
+#endif
+
+extern int failures;
+
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define EQUAL(got, wanted) check_equal(__FILE__, __LINE__, #got, (int64_t)(got), (int64_t)(wanted))
+// A call fails with this errno, and irqmux_error_read tells it with a text.
+#define FAILS(call, number) check_fails(__FILE__, __LINE__, #call, (call), (number))
+
+void check_failed(const char *file, int line, const char *text);
+void check_equal(const char *file, int line, const char *text, int64_t got, int64_t wanted);
+void check_fails(const char *file, int line, const char *text, int32_t result, int number);
+
+// A test's name says what holds.
+struct test {
+    const char *name;
+    void (*run)(void);
+};
+
+extern const struct test library_tests[], running_tests[], vector_tests[], guest_tests[], misuse_tests[];
+
+// Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
+bool has_kvm(void);
+
+// The tier that muxes of this run are made with at best: 0, or what --tier says.
+extern uint32_t best_tier;
+
+// A config with its size and tier set and everything else zero.
+irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *context);
+
+// Counts what a handler was given, by kind.
+struct tally {
+    uint32_t kinds[8];
+    uint64_t count;
+    irqmux_event last;
+    irqmux_mux mux;
+    // Called from within the handler, if set.
+    void (*within)(struct tally *tally);
+    irqmux_vector vector;
+    int32_t results[8];
+};
+
+void tally_handler(void *context, irqmux_mux mux, const irqmux_event *event);
+
+enum { BOARD_VECTORS = 64 };
+
+// A device whose vectors are raised by writing the eventfds that it was assigned.
+struct board {
+    int32_t eventfds[5][BOARD_VECTORS];
+    uint64_t raised[5][BOARD_VECTORS];
+    uint32_t sets, released;
+    int32_t refuse;      // what set_irqs answers next
+    bool line, masked;   // INTx: asserted, masked by itself or by request
+    int32_t unmask;      // INTx: the eventfd that unmasks
+    irqmux_mux reenter;  // a mux to call from within set_irqs
+    int32_t reentered;
+};
+
+irqmux_device_ops board_ops(void);
+void board_init(struct board *board);
+void board_raise(struct board *board, uint32_t index, uint32_t number);
+void board_assert(struct board *board, bool high);
+
+// Makes a mux and attaches a board, connects the first `count` MSI-X vectors.
+void connect_board(irqmux_mux mux, struct board *board, irqmux_device *device, uint32_t count, irqmux_vector *vectors);
+
+// Hands out until nothing comes any more; how many events.
+int32_t drain(irqmux_mux mux);
+
+#endif
