@@ -12,6 +12,7 @@ public func irqmux_device_attach(
 ) -> Int32 {
     let operation: StaticString = "irqmux_device_attach"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let device = unsafe device else { throw Refusal.pointer(operation) }
         // SAFETY: one of this version, filled from the caller's by its size.
         var given = irqmux_device_ops()

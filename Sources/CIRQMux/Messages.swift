@@ -45,6 +45,7 @@ public func irqmux_messages_read(
 ) -> Int32 {
     let operation: StaticString = "irqmux_messages_read"
     return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let value = unsafe value else { throw Refusal.pointer(operation) }
         let served = try instance.served(device, on: mux, operation)
         let read = try served.read(area, offset, width, on: &mux, operation)
@@ -109,6 +110,7 @@ public func irqmux_messages_vector(
 ) -> Int32 {
     let operation: StaticString = "irqmux_messages_vector"
     return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let vector = unsafe vector else { throw Refusal.pointer(operation) }
         let served = try instance.served(device, on: mux, operation)
         let found = try served.vector(try messageIndex(index, operation), number, operation)
@@ -125,6 +127,7 @@ public func irqmux_state_save(
 ) -> Int32 {
     let operation: StaticString = "irqmux_state_save"
     return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let length = unsafe length else { throw Refusal.pointer(operation) }
         let bytes = try instance.served(device, on: mux, operation).save(on: &mux)
         // SAFETY: `length` is the caller's to be written, and `state` has room for `capacity` bytes.
@@ -144,6 +147,7 @@ public func irqmux_state_load(
 ) -> Int32 {
     let operation: StaticString = "irqmux_state_load"
     return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let state = unsafe state else { throw Refusal.pointer(operation) }
         // 2048 vectors are some hundred kilobytes; a length beyond this was never one of ours.
         guard let count = Int(exactly: length), count <= 1 << 24 else {
