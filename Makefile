@@ -2,9 +2,10 @@
 PREFIX ?= /usr/local
 SIGNALS ?= 10000000
 SEEDS ?= 10000
+SECONDS ?= 60
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast test-vm soak test-sim embedded gate bench lint docs install uninstall c-library deb \
+.PHONY: help demo build test test-fast test-vm fuzz soak test-sim embedded gate bench lint docs install uninstall c-library deb \
 	clean packages bench-packages
 
 help: ## this list
@@ -24,6 +25,9 @@ test-fast: packages ## unit tests only: no house rules, Embedded build or hot-pa
 
 test-vm: packages ## REQUESTS= SEED=: real VFIO, mdev, SR-IOV and nested KVM, in an emulated machine
 	@REQUESTS="$(REQUESTS)" SEED="$(SEED)" Scripts/test-vm.sh
+
+fuzz: packages ## SECONDS=: hostile bytes for vfio-user's decoders, server and client; grows the corpus
+	@Scripts/fuzz.sh $(SECONDS) keep
 
 soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
 	@Scripts/soak.sh $(SIGNALS) $(SEED)
