@@ -186,8 +186,8 @@ struct MessageCarrier: ~Copyable {
     /// Vectors whose signals are kept while masked, of 64 from `first` on.
     func kept(from first: UInt32, on mux: inout Mux) -> UInt64 {
         var bits: UInt64 = 0
-        for vector in first..<min(count, first &+ 64) {
-            if let slot = slot(vector, mux), mux.isHeld(slot) { bits |= 1 << UInt64(vector - first) }
+        for bit in 0..<Int(min(count, first &+ 64) - min(first, count)) {
+            if let slot = slot(first + UInt32(bit), mux), mux.isHeld(slot) { bits |= 1 << UInt64(bit) }
         }
         return bits
     }

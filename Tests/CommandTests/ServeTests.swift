@@ -142,4 +142,39 @@ struct ServeTests {
         let device = try CommandProcess.run("serve", "--socket", file, "--device", "vfio-user:/tmp/a.sock")
         #expect(device.status == 69 && device.diagnosticLines.count == 1)
     }
+
+    @Test(
+        "a device behind a socket that cannot be opened is one line, with the status that says whose matter it is",
+        arguments: ["info", "loopback"])
+    func badDevices(command: String) throws {
+        let file = "/tmp/irqmux-device-\(getpid())-\(command)"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: file))
+        let wrong = try CommandProcess.run(command, "--device", "vfio-user:\(file)")
+        #expect(wrong.status == 64 && wrong.diagnosticLines.count == 1 && wrong.diagnostics.contains("no socket"))
+        let absent = try CommandProcess.run(command, "--device", "vfio-user:/tmp/irqmux-nobody.sock")
+        #expect(absent.status == 69 && absent.diagnosticLines.count == 1)
+        #expect(absent.diagnostics.contains("start the server"))
+        // A server that is busy with another client.
+        let serving = try Serving()
+        let other = try client(serving.path)
+        let busy = try CommandProcess.run(command, "--device", "vfio-user:\(serving.path)")
+        #expect(busy.status == 69 && busy.diagnosticLines.count == 1 && busy.diagnostics.contains("another client"))
+        let minor = other.minor
+        #expect(minor == 2)
+    }
+
+    @Test("info and loopback drive a served device as any other, and a vector that it lacks is a usage error")
+    func driven() throws {
+        let serving = try Serving(["--device", "software:msix=16,msi=8,intx=1"])
+        let info = try CommandProcess.run("info", "--device", "vfio-user:\(serving.path)", "--format", "json")
+        #expect(info.status == 0, "\(info.diagnostics)")
+        let indexes = try #require(try info.object()["indexes"] as? [[String: Any]])
+        #expect(indexes.first { $0["index"] as? String == "msix" }?["count"] as? Int == 16)
+        let loopback = try CommandProcess.run(
+            "loopback", "--device", "vfio-user:\(serving.path)", "--storm", "500", "--format", "json")
+        #expect(loopback.status == 0, "\(loopback.diagnostics)\(loopback.output)")
+        let ledger = try #require(try loopback.object()["ledger"] as? [String: Any])
+        #expect(ledger["unexplained"] as? Int == 0)
+    }
 }

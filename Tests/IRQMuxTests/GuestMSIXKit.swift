@@ -102,3 +102,13 @@ struct MSIXBench: ~Copyable {
     /// Requests that the device got since the last call.
     var requests: [IRQRequest] { device.requests }
 }
+
+/// A device that takes every request and does nothing.
+struct WillingDevice: InterruptDevice {
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { IRQInfo(count: 2, eventfd: true) }
+    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 { 0 }
+    func reset() throws(DeviceError) {}
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 { 0 }
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {}
+    func raisedCount(_ vector: Vector) -> UInt64? { nil }
+}

@@ -23,6 +23,10 @@ struct Bar: Sendable {
             against("blocking-read", in: "kvm-loop-block", limit: 1.1),
             acrossCases("drain-2048", "drain-64", limit: 1.25),
             against("irqfd-cycle", in: "mask-guest", limit: 0.1),
+            against("irqfd-cycle", in: "mask-msix", limit: 0.1),
+            value("msix-unchanged", "ns", limit: 50),
+            value("msix-enable-2048", "SET_IRQS", limit: 2048),
+            value("msix-commits-2048", "commits", limit: 12),
             acrossCases("storm-block", "quiet-block", limit: 3),
             acrossCases("storm-spin", "quiet-spin", limit: 3),
             Bar(name: "routing-2048, commits", place: "routing-2048", limit: 1) { results in
@@ -33,6 +37,14 @@ struct Bar: Sendable {
     private static func against(_ engine: String, in name: String, limit: Double) -> Bar {
         Bar(name: "\(name) ÷ \(engine)", place: name, limit: limit) { results in
             results.ratio(results.values(name, Results.ours), results.values(name, engine))
+        }
+    }
+
+    /// The case's own value: a count, or a time too short for a peer to have a part in it.
+    private static func value(_ name: String, _ unit: String, limit: Double) -> Bar {
+        Bar(name: "\(name), \(unit)", place: name, limit: limit) { results in
+            let values = results.values(name, Results.ours)
+            return values.isEmpty ? nil : values.percentile(50)
         }
     }
 

@@ -9,24 +9,34 @@ struct Case: Sendable {
         case guestLoop
         /// All sources are armed and disarmed; cost per source for both together.
         case arm
-        /// A vector that is routed into a guest is masked and unmasked; the peer deassigns and assigns its irqfd. Either
-        /// while nothing comes, or while the device raises the vector 100,000 times a second.
+        /// A vector that is routed into a guest is masked and unmasked; the peer deassigns and assigns its irqfd.
+        /// Either while nothing comes, or while the device raises the vector 100,000 times a second.
         case maskGuest(underFire: Bool)
         /// A vector's route is changed to the first and back to the second; the change to the first is timed.
         case routeSwitch(BenchRoute, from: BenchRoute)
         /// A quiet vector beside another one, which storms or is silent, under weighted scheduling.
         case starvation(Waiting, storm: Bool)
+        /// A live vector of a guest's MSI-X is masked and unmasked by writing its table; the peer deassigns and
+        /// assigns.
+        case maskTable
+        /// A guest writes an entry of its MSI-X table that changes nothing.
+        case tableAccess
+        /// A guest enables its MSI-X vectors one by one; how many calls that took.
+        case enableTable(vectors: Int, TableCount)
         /// Vectors come up with routes into a guest; how often the routing table was committed.
         case routing(vectors: Int)
 
         /// Whether it is the mux that is measured, not a loop over the harness's sources.
         var isOfMux: Bool {
             switch self {
-            case .maskGuest, .routeSwitch, .starvation, .routing: true
+            case .maskGuest, .routeSwitch, .starvation, .routing, .maskTable, .tableAccess, .enableTable: true
             case .drain, .wake, .guestLoop, .arm: false
             }
         }
     }
+
+    /// SET_IRQS, or KVM_SET_GSI_ROUTING.
+    enum TableCount: Sendable { case requests, commits }
 
     enum BenchRoute: Sendable { case handler, guest, detour }
 
@@ -45,16 +55,27 @@ struct Case: Sendable {
         case .drain, .arm: .drain
         case .wake(.spin): .spin
         case .wake(.block), .guestLoop: .block
-        case .maskGuest: .mask
-        case .routeSwitch, .starvation, .routing: .mux
+        case .maskGuest, .maskTable: .mask
+        case .routeSwitch, .starvation, .routing, .tableAccess, .enableTable: .mux
         }
     }
 
     /// What its value is in.
-    var unit: String { if case .routing = method { "commits" } else { "ns" } }
+    var unit: String {
+        switch method {
+        case .routing, .enableTable(_, .commits): "commits"
+        case .enableTable(_, .requests): "calls"
+        default: "ns"
+        }
+    }
 
     /// File descriptors that it needs beside a few of its own.
-    var descriptors: Int { if case .routing(let vectors) = method { 3 * vectors + 64 } else { sources + 64 } }
+    var descriptors: Int {
+        switch method {
+        case .routing(let vectors), .enableTable(let vectors, _): 3 * vectors + 64
+        default: sources + 64
+        }
+    }
 
     static let all: [Case] =
         [
@@ -113,7 +134,22 @@ struct Case: Sendable {
             Case(
                 name: "routing-2048", method: .routing(vectors: 2048), sources: 1, repetitions: 1,
                 about: "KVM_SET_GSI_ROUTING calls to bring 2048 vectors up")
-        ]
+        ] + ofTables
+
+    private static let ofTables: [Case] = [
+        Case(
+            name: "mask-msix", method: .maskTable, sources: 1, repetitions: 30,
+            about: "mask and unmask of a live vector by writing the guest's MSI-X table; irqfd-cycle as above"),
+        Case(
+            name: "msix-unchanged", method: .tableAccess, sources: 1, repetitions: 1000,
+            about: "a write of the guest's MSI-X table that changes nothing"),
+        Case(
+            name: "msix-enable-2048", method: .enableTable(vectors: 2048, .requests), sources: 1, repetitions: 1,
+            about: "SET_IRQS calls while a guest enables 2048 vectors one by one"),
+        Case(
+            name: "msix-commits-2048", method: .enableTable(vectors: 2048, .commits), sources: 1, repetitions: 1,
+            about: "KVM_SET_GSI_ROUTING calls while a guest enables 2048 vectors one by one"),
+    ]
 
     private static func drain(_ name: String, sources: Int, repetitions: Int) -> Case {
         let ready = name.hasPrefix("sources") ? min(64, sources) : sources

@@ -10,8 +10,8 @@ internal import MicroGuest
 struct MuxMeasurement {
     /// The other way to stop a vector that is routed into a guest.
     static let irqfdCycle = EngineKind(
-        name: "irqfd-cycle", about: "KVM_IRQFD: deassign and assign; mask-guest only", abilities: .mask, largest: 1,
-        missing: nil
+        name: "irqfd-cycle", about: "KVM_IRQFD: deassign and assign; mask-guest and mask-msix only", abilities: .mask,
+        largest: 1, missing: nil
     ) { _, _ in throw EngineError(engine: "irqfd-cycle", operation: "create", errno: 0) }
 
     private let measurement: Measurement
@@ -24,6 +24,12 @@ struct MuxMeasurement {
             case .maskGuest(let fire) where kind.name == Self.irqfdCycle.name:
                 return try cycleIRQFD(measured.repetitions, fire)
             case .maskGuest(let fire): return try mask(measured.repetitions, fire)
+            case .maskTable where kind.name == Self.irqfdCycle.name:
+                return try cycleIRQFD(measured.repetitions, false)
+            case .maskTable: return try TableMeasurement(measurement).mask(measured.repetitions)
+            case .tableAccess: return TableMeasurement(measurement).access(measured.repetitions)
+            case .enableTable(let vectors, let count):
+                return try TableMeasurement(measurement).enable(vectors, counting: count)
             case .routeSwitch(let there, let back): return try change(to: there, from: back, measured.repetitions)
             case .starvation(let waiting, let storm): return try starve(waiting, storm, measured.repetitions)
             case .routing(let vectors): return try bringUp(vectors)
