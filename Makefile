@@ -4,7 +4,7 @@ SIGNALS ?= 10000000
 SEEDS ?= 10000
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast test-vm soak test-sim embedded gate bench lint docs install uninstall c-library deb \
+.PHONY: help demo build test test-fast test-vm test-interop soak test-sim embedded gate bench lint docs install uninstall c-library deb \
 	clean packages bench-packages
 
 help: ## this list
@@ -24,6 +24,9 @@ test-fast: packages ## unit tests only: no house rules, Embedded build or hot-pa
 
 test-vm: packages ## REQUESTS= SEED=: real VFIO, mdev, SR-IOV and nested KVM, in an emulated machine
 	@REQUESTS="$(REQUESTS)" SEED="$(SEED)" Scripts/test-vm.sh
+
+test-interop: packages ## KERNEL=: the Exerciser over vfio-user in QEMU, and irqmux driving it inside
+	@KERNEL="$(KERNEL)" Scripts/test-interop.sh
 
 soak: packages ## SIGNALS= SEED=: that many signals under random switches; the last line is the ledger
 	@Scripts/soak.sh $(SIGNALS) $(SEED)

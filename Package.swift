@@ -70,12 +70,14 @@ if embedded {
     ]
     package.targets += [
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(name: "HostDevices", dependencies: ["CKernel", "InterruptModel", "VFIO"], swiftSettings: settings),
         .target(name: "VFIOUser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "EventRing", "InterruptModel", "KVM", "VFIO",
+                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "HostDevices", "EventRing", "InterruptModel", "KVM",
+                "VFIO",
                 "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -95,6 +97,11 @@ if embedded {
             name: "irqmux-soak",
             dependencies: ["IRQMux", "Exerciser", "MicroGuest", "KVM", "EventRing", "InterruptModel", "CKernel"],
             path: "Tests/soak", swiftSettings: settings))
+    // Drives the Exerciser inside the machine that another implementation plugged it into (Scripts/test-interop.sh).
+    package.targets.append(
+        .executableTarget(
+            name: "irqmux-interop", dependencies: ["VFIO", "InterruptModel", "EventRing", "CKernel"],
+            path: "Tests/interop", exclude: ["suite"], swiftSettings: settings))
     // Runs inside the emulated machine: the kernel's SET_IRQS against the model's (Scripts/test-vm.sh).
     package.targets.append(
         .executableTarget(
@@ -122,10 +129,11 @@ if embedded {
             "VFIOUserTests",
             ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
+        tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", ["irqmux", "EventRing", "InterruptModel"]),
+        tests("CommandTests", ["irqmux", "HostDevices", "EventRing", "InterruptModel", "VFIO"]),
         // Inside the emulated machine only: Scripts/test-vm.sh.
         tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),

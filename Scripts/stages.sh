@@ -7,6 +7,7 @@ stages=(
     'one cpu  | ^emulated machine: .*cpu | false'
     'machine  | ^machine:        | false'
     'vm       | ^vm:             | true'
+    'interop  | ^interop:        | true'
     'kvm      | kvm              | [[ -r /dev/kvm && -w /dev/kvm ]]'
     'vfio     | vfio             | [[ -r /dev/vfio/vfio && -w /dev/vfio/vfio ]]'
     'iommufd  | iommufd          | [[ -r /dev/iommu && -w /dev/iommu ]]'

@@ -75,9 +75,18 @@ emulated_machine() {
     ((status == 0)) || record fail "emulated machine" "Scripts/test-vm.sh exited with $status"
 }
 
+# Another implementation's client and its guest, against our server and device.
+interop() {
+    local status=0
+    printf '\n── another implementation\n'
+    IRQMUX_PART_OF_TEST=1 bounded Scripts/test-interop.sh "$results" || status=$?
+    ((status == 0)) || record fail "interop" "Scripts/test-interop.sh exited with $status"
+}
+
 unit_tests
 if [[ $scope == all ]]; then
     emulated_machine
+    interop
     stage "soak, scaled down" Scripts/soak.sh 300000 1
     stage "simulator, 10000 seeds" Scripts/sim.sh 10000 1
     stage "simulator finds every mutation" Scripts/sim.sh mutations

@@ -8,10 +8,22 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 # What the machine loads, dependencies apart. A name that is built in, or that the kernel does not know, is passed over.
 wanted=(vfio-pci vfio_iommu_type1 mdev kvm-amd kvm-intel virtio_pci 9pnet_virtio 9p aer_inject nvme)
 
-abi=$(apt-cache depends "$1" 2>/dev/null | sed -n 's/^ *Depends: linux-image-//p' | head -n 1)
-[[ -n $abi ]] || die 69 "the package lists do not know $1. Type: apt-get update"
+# Package lists that are missing, or name versions that the mirror has no more, are fetched once, where that is allowed.
+again() {
+    if ((EUID != 0)) || [[ -n ${IRQMUX_LISTS_ARE_NEW:-} ]]; then die 69 "$*. Type: apt-get update"; fi
+    say "$*; fetching the package lists (apt-get update)"
+    apt-get -qq -o DPkg::Lock::Timeout=120 update </dev/null >&2 || die 69 "apt-get update failed; see above"
+    IRQMUX_LISTS_ARE_NEW=1 exec Scripts/vm/kernel.sh "$metapackage"
+}
+metapackage=$1
+abi=$({ apt-cache depends "$1" 2>/dev/null || true; } | sed -n 's/^ *Depends: linux-image-//p' | head -n 1)
+[[ -n $abi ]] || again "the package lists do not know $1"
 version=$(apt-cache policy "linux-image-$abi" | sed -n 's/^ *Candidate: //p')
-folder=${XDG_CACHE_HOME:-$HOME/.cache}/irqmux-vm/$abi
+folder=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/irqmux-vm/$abi
+mkdir -p "$(dirname "$folder")"
+# One at a time: the cache is everybody's.
+exec {lock}>"$folder.lock"
+flock "$lock"
 # What is made depends on this file too.
 stamp="$version $(cksum <"Scripts/vm/kernel.sh")"
 if [[ -f $folder/stamp && $(<"$folder/stamp") == "$stamp" ]]; then
@@ -28,7 +40,7 @@ tmp=$work/tmp
 # Packages of one source package have one version, so that headers and source fit the image.
 download() {
     (cd "$tmp" && apt-get -qq download "$@" >/dev/null 2>"$tmp/apt.log") ||
-        die 69 "apt-get download $*: $(<"$tmp/apt.log")"
+        again "apt-get download $*: $(tail -n 1 "$tmp/apt.log")"
 }
 unpack() { dpkg-deb --fsys-tarfile "$tmp/$1"_*.deb; }
 

@@ -62,9 +62,9 @@ extension DeviceCore {
         }
     }
 
-    /// A pending bit fires; its raise was counted when it pended.
+    /// A pending bit fires, which only a bus master's does; its raise was counted when it pended.
     private func fire(_ vector: Vector, _ eventFD: AssignedEventFD) {
-        signal(vector, eventFD, irqmux_monotonic_ns())
+        signal(vector, eventFD, irqmux_monotonic_ns(), isBusMaster: true)
     }
 
     /// Everything a driver wrote is forgotten, as a function level reset does. Error registers are sticky.

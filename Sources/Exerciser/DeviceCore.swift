@@ -20,6 +20,7 @@ final class DeviceCore: Sendable {
     /// Wakes the listener of the unmasking eventfd when there is another one to listen to.
     let control: EventFD
     let isClosing = Atomic<Bool>(false)
+    let stamps = StampWriter()
 
     init(_ configuration: ExerciserConfiguration) throws(DeviceError) {
         let (profile, dialect) = (try configuration.profile(), configuration.dialect)
@@ -52,15 +53,33 @@ final class DeviceCore: Sendable {
         }
     }
 
-    /// Signals `eventFD` for `vector`: stamp first, then write, so that whoever wakes finds the stamp.
-    func signal(_ vector: Vector, _ eventFD: AssignedEventFD, _ intendedNs: UInt64) {
-        table.with(vector) { $0.stamp(intendedNs) }
+    /// Signals `eventFD` for `vector`: stamps first, then write, so that whoever wakes finds them.
+    func signal(_ vector: Vector, _ eventFD: AssignedEventFD, _ intendedNs: UInt64, isBusMaster: Bool) {
+        let sequence = table.with(vector) { $0.stamp(intendedNs) }
+        stamps.write(vector, sequence: sequence, timeNs: intendedNs, isBusMaster: isBusMaster)
         HeldEventFD(eventFD).signal()
+    }
+
+    private func signal(
+        _ vector: Vector, _ eventFD: AssignedEventFD, _ intendedNs: UInt64, _ state: borrowing State
+    ) {
+        signal(vector, eventFD, intendedNs, isBusMaster: state.interrupts.isBusMaster)
     }
 
     /// Raises `vector` once. Allocates nothing.
     func raise(_ vector: Vector, intendedNs: UInt64) -> RaiseResult {
         state.withLock { state in raise(vector, intendedNs, &state) }
+    }
+
+    /// A doorbell's eventfd was written `times` times before it was looked at: one raise, and as many merged into it.
+    func ring(_ vector: Vector, times: UInt64) {
+        state.withLock { state in
+            _ = raise(vector, irqmux_monotonic_ns(), &state)
+            table.with(vector) { record in
+                VectorRecord.add(times &- 1, to: record.raised)
+                VectorRecord.add(times &- 1, to: record.merged)
+            }
+        }
     }
 
     private func raise(_ vector: Vector, _ intendedNs: UInt64, _ state: inout State) -> RaiseResult {
@@ -76,7 +95,7 @@ final class DeviceCore: Sendable {
         }
         if case .pended = result, vector.index == .intx { state.lineUntold = true }
         if vector.index == .err { state.configuration.logError() }
-        if case .signal(let eventFD) = result { signal(vector, eventFD, intendedNs) }
+        if case .signal(let eventFD) = result { signal(vector, eventFD, intendedNs, state) }
         return result
     }
 
@@ -100,7 +119,7 @@ final class DeviceCore: Sendable {
         // Told a second time, it is another interrupt; told for the first time, it is the one already counted.
         if !state.lineUntold { table.with(pin) { VectorRecord.count($0.raised) } }
         state.lineUntold = false
-        signal(pin, eventFD, irqmux_monotonic_ns())
+        signal(pin, eventFD, irqmux_monotonic_ns(), state)
     }
 
     /// The unmasking eventfd behind `descriptor` became readable; takes its count and unmasks if it is still installed.
@@ -165,12 +184,12 @@ final class DeviceCore: Sendable {
     private func carryOut(_ vector: Vector, _ eventFD: AssignedEventFD, _ reason: Reason, _ state: inout State) {
         if reason == .looped {
             table.with(vector) { VectorRecord.count($0.raised) }
-            signal(vector, eventFD, irqmux_monotonic_ns())
+            signal(vector, eventFD, irqmux_monotonic_ns(), state)
         } else if vector.index == .intx {
             tellLine(eventFD, &state)
         } else {
             // A pending bit fires; its raise was counted when it pended.
-            signal(vector, eventFD, irqmux_monotonic_ns())
+            signal(vector, eventFD, irqmux_monotonic_ns(), state)
         }
     }
 
@@ -186,6 +205,7 @@ final class DeviceCore: Sendable {
             _ = state.interrupts.reset()
             withdraw(.deviceGone, &state)
             state.registers = RegisterFile()
+            stamps.reset()
         }
     }
 

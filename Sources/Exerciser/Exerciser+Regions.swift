@@ -58,6 +58,23 @@ extension Exerciser {
         }
     }
 
+    /// The parts of `region` that an eventfd serves as well as a call of `writeRegion`: the doorbells of region 2.
+    ///
+    /// The first call makes an eventfd for each doorbell and a thread that listens to all of them; they stay until the
+    /// device goes. Whoever hands them on wires them to KVM as ioeventfds, or gives them to a vfio-user client. Signals
+    /// that run together before the device looks are one raise and as many merged ones.
+    ///
+    /// - Returns: Nothing for a region without doorbells.
+    /// - Throws: `EMFILE` or `ENFILE` when there are not enough descriptors; `EAGAIN` when no thread can be started.
+    public func regionEventFDs(_ region: UInt32) throws(DeviceError) -> [RegionEventFD] {
+        guard region == ExerciserRegion.doorbells.rawValue else { return [] }
+        return try doorbells.eventFDs()
+    }
+
+    /// Gives the device its way to the guest's memory, for stamps that a driver asks for; `nil` takes it away, and once
+    /// that has returned `write` is not called any more.
+    public func setMemory(_ write: DMAWrite?) { core.stamps.setMemory(write) }
+
     private func check(
         _ number: UInt32, _ offset: UInt64, _ count: Int, _ operation: StaticString
     ) throws(DeviceError) -> ExerciserRegion {

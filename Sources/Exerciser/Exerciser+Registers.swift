@@ -30,6 +30,11 @@ extension Exerciser {
         case .intxAcknowledge:
             guard configuration.intx == 1 else { throw Self.badValue }
             if value != 0 { acknowledgeINTx() }
+        case .stampAddressLow: core.stamps.address = core.stamps.address.replacingLow(value)
+        case .stampAddressHigh: core.stamps.address = core.stamps.address.replacingHigh(value)
+        case .stampControl:
+            guard value <= 1 else { throw Self.badValue }
+            core.stamps.isEnabled = value == 1
         default:
             guard core.state.withLock({ $0.registers.set(register, value) }) else { throw Self.badValue }
         }
@@ -44,8 +49,9 @@ extension Exerciser {
         for index in IRQIndex.allCases where (core.state.withLock { $0.interrupts.info(index)?.count ?? 0 }) > 0 {
             bits |= 1 << index.rawValue
         }
-        // Bit 8: plans with an interval; bit 9: sequence number and time of the last signal.
-        return bits | 1 << 8 | 1 << 9
+        // Bit 8: plans with an interval; bit 9: sequence number and time of the last signal; bit 10: the same written to
+        // the guest's memory; bit 11: doorbells.
+        return bits | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11
     }
 
     private var status: UInt32 {
@@ -77,6 +83,11 @@ extension Exerciser {
         case .droppedLow: return counter { $0.ledger(pending: false).dropped }
         case .raisedLow: return counter { $0.raised.load(ordering: .relaxed) }
         case .lastSequenceLow: return latchLast()
+        case .stampAddressLow: return UInt32(truncatingIfNeeded: core.stamps.address)
+        case .stampAddressHigh: return UInt32(core.stamps.address >> 32)
+        case .stampControl: return core.stamps.isEnabled ? 1 : 0
+        case .stampedLow: return latch(core.stamps.written)
+        case .unstampedLow: return latch(core.stamps.failed)
         case .raise, .go, .stop, .reset, .intxAssert, .intxAcknowledge: return 0
         default: return core.state.withLock { $0.registers.get(register) }
         }

@@ -16,6 +16,7 @@ public final class Exerciser: InterruptDevice, Sendable {
     let core: DeviceCore
     let runner: RaiseRunner
     private let listener: UnmaskListener
+    let doorbells: DoorbellService
 
     /// Makes a device with nothing assigned. It needs one eventfd of its own, and one for each it is given.
     ///
@@ -25,9 +26,11 @@ public final class Exerciser: InterruptDevice, Sendable {
         core = try DeviceCore(configuration)
         runner = RaiseRunner(core)
         listener = UnmaskListener(core)
+        doorbells = DoorbellService(core, configuration)
     }
 
     deinit {
+        doorbells.stop()
         runner.stop()
         listener.stop()
     }

@@ -42,6 +42,13 @@ enum Register: UInt64, CaseIterable {
     case error = 0x09c
     case raisedLow = 0x0a0
     case raisedHigh = 0x0a4
+    case stampAddressLow = 0x0a8
+    case stampAddressHigh = 0x0ac
+    case stampControl = 0x0b0
+    case stampedLow = 0x0b8
+    case stampedHigh = 0x0bc
+    case unstampedLow = 0x0c0
+    case unstampedHigh = 0x0c4
 
     /// "IRQX", as its bytes stand in memory.
     static let magicNumber: UInt32 = 0x5851_5249

@@ -69,18 +69,23 @@ struct VectorRecord: ~Copyable {
 
 extension VectorRecord {
     /// Counts one. Only under the device's lock: one writer, so load and store need not be one atomic step.
-    static func count(_ counter: borrowing Atomic<UInt64>) {
-        counter.store(counter.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    static func count(_ counter: borrowing Atomic<UInt64>) { add(1, to: counter) }
+
+    /// Counts several. Only under the device's lock.
+    static func add(_ count: UInt64, to counter: borrowing Atomic<UInt64>) {
+        counter.store(counter.load(ordering: .relaxed) &+ count, ordering: .relaxed)
     }
 
-    /// Notes a signal that is about to be written and was due at `intendedNs`. Only under the device's lock.
-    func stamp(_ intendedNs: UInt64) {
+    /// Notes a signal that is about to be written and was due at `intendedNs`; returns its sequence number. Only under
+    /// the device's lock.
+    func stamp(_ intendedNs: UInt64) -> UInt64 {
         let sequence = signalled.load(ordering: .relaxed) &+ 1
         mark.store(sequence &* 2 &- 1, ordering: .relaxed)
         atomicMemoryFence(ordering: .releasing)
         intended.store(intendedNs, ordering: .relaxed)
         mark.store(sequence &* 2, ordering: .releasing)
         signalled.store(sequence, ordering: .releasing)
+        return sequence
     }
 
     /// Sequence number and due time of the last signal, both of the same one.

@@ -38,6 +38,17 @@ class AttachedDevice {
 
     func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { throw DeviceError("SET_IRQS", errno: ENODEV) }
 
+    /// What one request can carry.
+    var planRules: IRQPlanRules { IRQPlanRules() }
+
+    /// Rules for connecting: an index that cannot grow is not restarted behind anybody's back, since that would lose
+    /// what is pending.
+    var connectingRules: IRQPlanRules {
+        var rules = planRules
+        rules.restarts = false
+        return rules
+    }
+
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
@@ -58,6 +69,8 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
     override func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
 
     override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
+
+    override var planRules: IRQPlanRules { device.planRules }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 

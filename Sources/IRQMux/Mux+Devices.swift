@@ -31,7 +31,8 @@ extension Mux {
         return device.retired
     }
 
-    /// Assigns an eventfd to each vector of a range with one SET_IRQS, listens to all of them, and routes them.
+    /// Assigns an eventfd to each vector of a range, listens to all of them, and routes them. One SET_IRQS, unless the
+    /// device's requests carry fewer eventfds (``IRQPlanRules``).
     ///
     /// The device's index becomes active with its first vectors. An index that is NORESIZE (MSI always; MSI-X on most
     /// kernels) takes no more afterwards: connect all that will be wanted at once.
@@ -173,18 +174,19 @@ extension Mux {
     private mutating func assign(
         _ device: AttachedDevice, _ index: IRQIndex, _ numbers: Range<UInt32>, _ slots: [UInt32]
     ) throws(MuxError) {
-        let request = IRQRequest(
-            index, .trigger, start: numbers.lowerBound, .eventfd(slots.map { signalled($0) }))
         for slot in slots { entries[slot].raisedBefore = device.raisedCount(entries[slot].vector) ?? 0 }
-        let available: UInt32
-        do throws(DeviceError) { available = try device.set(request) } catch {
-            takeBack(device, index, numbers)
+        // Of what is connected nothing changes, so the state need not have it: only whether the index is enabled counts.
+        var state = IRQAssignments()
+        if device.connected[Int(index.rawValue)] > 0 { state.assign(index, []) }
+        var wanted = state
+        wanted.assign(index, start: numbers.lowerBound, slots.map { signalled($0) })
+        do throws(IRQChangeError) {
+            try state.change(to: wanted, rules: device.connectingRules) { (request) throws(DeviceError) in
+                try device.set(request)
+            }
+        } catch {
+            if !error.isRolledBack { takeBack(device, index, numbers) }
             throw MuxError(error)
-        }
-        guard available == 0 else {
-            throw MuxError(
-                "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left: connect fewer",
-                available: available)
         }
         for slot in slots { beginAssigned(slot, device) }
     }

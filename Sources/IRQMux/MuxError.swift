@@ -24,6 +24,14 @@ public struct MuxError: Error, Sendable {
     /// The loop's error, as it is.
     public init(_ error: RingError) { self.init(error.operation, errno: error.errno, remedy: error.remedy) }
 
+    /// What became of a change of many vectors.
+    init(_ error: IRQChangeError) {
+        self.init(
+            error.cause.operation, errno: error.cause.errno,
+            remedy: error.available > 0 ? "the host has fewer vectors left: connect fewer" : error.cause.remedy,
+            available: error.available)
+    }
+
     /// The device's error, as it is.
     public init(_ error: DeviceError) { self.init(error.operation, errno: error.errno, remedy: error.remedy) }
 }

@@ -6,6 +6,9 @@ public struct IRQPlanRules: Equatable, Sendable {
     public var mixesRemovals = true
     /// MSI-X vectors can be added after enabling (no NORESIZE; Linux 6.5).
     public var growsMSIX = true
+    /// An index that cannot grow is disabled and enabled as a whole, which loses what is pending. Without this the device
+    /// is asked all the same, and refuses.
+    public var restarts = true
     /// Vectors between two changed ones are assigned again with the eventfd they have, which saves a request.
     ///
     /// Done for MSI-X only: its entry is masked meanwhile, and its pending bit keeps what is raised. An MSI vector
@@ -41,7 +44,7 @@ public struct IRQPlan: Equatable, Sendable {
         if old.active == new.active, let index = new.active {
             if index == .intx {
                 changeINTx(old, new)
-            } else if new.allocated > old.allocated, !rules.grows(index) {
+            } else if new.allocated > old.allocated, !rules.grows(index), rules.restarts {
                 restarts = true
                 disable(index)
                 enable(index, new, rules)

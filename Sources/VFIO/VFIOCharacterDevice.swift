@@ -1,8 +1,9 @@
 internal import CKernel
 
 /// `/dev/vfio/devices/vfioN` before it is a device: opened, and on its way to an iommufd. Closes with its scope.
-@usableFromInline @frozen struct VFIOCharacterDevice: ~Copyable {
-    let number: Int32
+struct VFIOCharacterDevice: ~Copyable {
+    /// −1 once it was given up.
+    private(set) var number: Int32
 
     /// Opens the character device of a device bound to VFIO.
     init(_ name: VFIODeviceName) throws(VFIOError) {
@@ -24,12 +25,12 @@ internal import CKernel
         number = opened
     }
 
-    deinit { _ = irqmux_close(number) }
+    deinit { if number >= 0 { _ = irqmux_close(number) } }
 
     consuming func release() -> Int32 {
-        let number = number
-        discard self
-        return number
+        let given = number
+        number = -1
+        return given
     }
 
     /// Binds the device; until then it answers nothing else. Returns its number at the iommufd.

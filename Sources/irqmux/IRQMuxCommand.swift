@@ -20,7 +20,10 @@ struct IRQMuxCommand: ParsableCommand {
               irqmux explain msix:mask:none
             """,
         version: "irqmux 0.1.0",
-        subcommands: [Doctor.self, Info.self, Loopback.self, Latency.self, Serve.self, Explain.self])
+        subcommands: [
+            Doctor.self, Devices.self, Info.self, Loopback.self, Latency.self, Serve.self, Explain.self, Bind.self,
+            Unbind.self, Mdev.self, SRIOV.self,
+        ])
 
     /// Parses and runs; every error ends as one line on stderr.
     static func main() {

@@ -1,5 +1,6 @@
 import CKernel
 import EventRing
+import HostDevices
 import Testing
 
 @testable import irqmux
@@ -52,6 +53,36 @@ struct DoctorTests {
         #expect(raisable.status == .ok && raisable.detail.contains("raises the soft limit itself"))
         let endless = LimitChecks.openFiles(Self.patient(openFiles: ResourceLimit(soft: nil, hard: nil)))
         #expect(endless.status == .ok)
+    }
+
+    @Test("missing interrupt remapping, what allows it, and vectors that run out are named")
+    func iommu() {
+        func patient(_ change: (inout HostFacts) -> Void) -> Patient {
+            var patient = Self.patient()
+            change(&patient.host)
+            return patient
+        }
+        let refused = IOMMUChecks.remapping(patient { $0.hasGroups = true })
+        #expect(refused.status == .warn && refused.detail.contains("EPERM"))
+        #expect(refused.remedy.contains("allow_unsafe_interrupts"))
+        let dangerous = IOMMUChecks.remapping(
+            patient {
+                $0.hasGroups = true
+                $0.allowsUnsafeInterrupts = true
+            })
+        #expect(dangerous.status == .warn && dangerous.detail.contains("any device raise any interrupt"))
+        let fine = IOMMUChecks.remapping(
+            patient {
+                $0.hasGroups = true
+                $0.remapsInterrupts = true
+            })
+        #expect(fine.status == .ok)
+        let few = IOMMUChecks.vectors(patient { $0.vectors = .init(processors: 2, used: 90, left: 17) })
+        #expect(few.status == .warn && few.detail.contains("17 vectors left; 64 are wanted"))
+        #expect(IOMMUChecks.vectors(patient { $0.vectors = .init(processors: 2, used: 90, left: 64) }).status == .ok)
+        #expect(IOMMUChecks.vectors(patient { $0.vectors = .init(processors: 2, used: 90) }).status == .ok)
+        #expect(IOMMUChecks.iommufd(patient { $0.iommufd = EACCES }).status == .warn)
+        #expect(IOMMUChecks.driver(Self.patient()).remedy == "sudo modprobe vfio-pci")
     }
 
     @Test("what blocks io_uring is named")

@@ -35,9 +35,14 @@ struct InfoTests {
         #expect(rows.contains { $0.first == "MSI-X" && $0.dropFirst().first == "1" })
     }
 
-    @Test("a device that this build cannot drive ends with status 69")
-    func unavailable() throws {
-        #expect(try CommandProcess.run("info", "--device", "0000:01:00.0").status == 69)
+    @Test(
+        "a device that is not there ends with status 69 and one line that names it",
+        arguments: ["fffe:ff:1f.7", "mdev:83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"], ["info", "loopback", "latency"])
+    func absent(device: String, command: String) throws {
+        let path = command == "latency" ? ["--path", "loopback"] : []
+        let run = try CommandProcess.run([command, "--device", device] + path)
+        #expect(run.status == 69 && run.output.isEmpty && run.diagnosticLines.count == 1)
+        #expect(run.diagnostics.contains("\(device): finding the IOMMU group: ENODEV: there is no such device"))
     }
 
     private func paths(_ arguments: String...) throws -> [[String: Any]] {

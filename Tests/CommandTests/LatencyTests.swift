@@ -238,7 +238,7 @@ struct LatencyPartsTests {
 
     private func plan(rate: String? = nil) throws -> LatencyPlan {
         LatencyPlan(
-            path: .eventfd, wait: .block, index: .msix, layout: SoftwareLayout(), vectors: 1, count: 100,
+            path: .eventfd, wait: .block, index: .msix, device: nil, vectors: 1, count: 100,
             durationNs: nil, rate: try rate.map { try RateArgument(parsing: $0) }, warmUpNs: 0, cpus: [],
             usableCPUs: CPUList([0, 1]))
     }

@@ -95,12 +95,12 @@ struct LoopbackTests {
     @Test("Ctrl-C in the middle of a check loses nothing that was raised: it arrives, and the ledger closes")
     func interruptedCheck() throws {
         let interruption = Interruption()
-        let layout = SoftwareLayout(msix: 1, msi: 0, intx: 0)
-        let plan = LoopbackPlan(layout: layout, vectors: 1, storm: 1, seed: 1, wait: .block)
-        var run = try LoopbackRun(plan, interruption)
+        let device = try SoftwareDevice(SoftwareLayout(msix: 1, msi: 0, intx: 0))
+        let plan = LoopbackPlan(counts: try device.counts(), vectors: 1, storm: 1, seed: 1, wait: .block)
+        var run = try LoopbackRun(device, plan, interruption)
         let id = try run.mux.connect(run.deviceID, .msix, 0..<1)[0]
         interruption.request()
-        run.device.raise(Vector(.msix, 0))
+        try run.device.raise(Vector(.msix, 0))
         #expect(run.fault(try run.events(expecting: 1), Vector(.msix, 0)) == nil)
         let ledger = try run.mux.ledger(id)
         #expect(ledger.delivered == 1 && ledger.pending == 0 && ledger.unexplained == 0)

@@ -1,5 +1,6 @@
 import CKernel
 import Exerciser
+import Foundation
 import InterruptModel
 import Testing
 
@@ -34,5 +35,65 @@ struct DoorbellTests {
         try device.writeRegion(2, offset: 0, count: 8, value: 0)
         #expect(try events.takeAll() == [1, 1])
         #expect(try device.readRegion(2, offset: 0, count: 8) == 0)
+    }
+
+    @Test("each doorbell has an eventfd of its own that does the same as a write")
+    func eventFDs() throws {
+        let device = try Exerciser(ExerciserConfiguration(intx: 1, msi: 2, msix: 3))
+        let bells = try device.regionEventFDs(2)
+        #expect(bells.map(\.offset) == [0, 4, 8, 0x2000, 0x2004, 0x2080])
+        #expect(bells.allSatisfy { $0.region == 2 && $0.size == 4 } && Set(bells.map(\.descriptor)).count == 6)
+        #expect(try device.regionEventFDs(2) == bells)
+        for region in [0, 4, 7, 9] as [UInt32] { #expect(try device.regionEventFDs(region).isEmpty) }
+        for index in [IRQIndex.msix, .msi, .intx] {
+            let mine = bells.filter { $0.vector.index == index }
+            let events = try EventFDs(mine.count)
+            try device.assign(index, events.numbers)
+            for (position, bell) in mine.enumerated() {
+                #expect(irqmux_eventfd_signal(bell.descriptor, 1) == 0)
+                try eventually("doorbell of \(bell.vector) is heard") { try events.take(position) == 1 }
+            }
+            _ = try device.setInterrupts(IRQRequest(index, .trigger, .none(count: 0)))
+        }
+    }
+
+    @Test("what is rung before the device looks is one raise, and the rest of it is merged: none is unexplained")
+    func coalescing() throws {
+        let device = try Exerciser(ExerciserConfiguration(intx: 0, msi: 0, msix: 1))
+        let events = try EventFDs(1)
+        try device.assign(.msix, events.numbers)
+        let bell = try #require(try device.regionEventFDs(2).first).descriptor
+        for _ in 0..<1000 as Range<Int> { #expect(irqmux_eventfd_signal(bell, 3) == 0) }
+        let vector = Vector(.msix, 0)
+        eventually("every ring is counted") { device.ledger(vector).raised == 3000 }
+        let ledger = device.ledger(vector)
+        #expect(ledger.unexplained == 0 && ledger.delivered >= 1 && ledger.delivered + ledger.coalesced == 3000)
+        #expect(try events.takeAll() == [ledger.delivered])
+    }
+
+    @Test("a counter filled to the brim by whoever holds the doorbell does no harm")
+    func full() throws {
+        let device = try Exerciser(ExerciserConfiguration(intx: 0, msi: 0, msix: 1))
+        let events = try EventFDs(1)
+        try device.assign(.msix, events.numbers)
+        let bell = try #require(try device.regionEventFDs(2).first).descriptor
+        #expect(irqmux_eventfd_signal(bell, .max - 1) == 0)
+        try eventually("it is heard") { try events.take(0) == 1 }
+        #expect(device.ledger(Vector(.msix, 0)).unexplained == 0)
+    }
+
+    @Test("hundreds of doorbells are made, and closed with the device")
+    func many() throws {
+        let before = openDescriptors()
+        try {
+            let device = try Exerciser(ExerciserConfiguration(intx: 0, msi: 0, msix: 400))
+            #expect(try device.regionEventFDs(2).count == 400)
+        }()
+        // Other tests open and close some at the same time, but not hundreds.
+        eventually("they are closed") { openDescriptors() < before + 300 }
+    }
+
+    private func openDescriptors() -> Int {
+        (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd"))?.count ?? 0
     }
 }

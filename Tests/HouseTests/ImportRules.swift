@@ -10,6 +10,7 @@ enum ImportRules {
         "EventRing": ["CKernel", "CLiburing"],
         "InterruptModel": ["CKernel"],
         "Exerciser": ["InterruptModel", "EventRing", "CKernel"],
+        "HostDevices": ["VFIO", "InterruptModel", "CKernel"],
         "VFIOUser": ["InterruptModel", "EventRing", "CKernel"],
         "KVM": ["EventRing", "CKernel"],
         "VFIO": ["InterruptModel", "CKernel"],
@@ -19,7 +20,7 @@ enum ImportRules {
         "CIRQMux": ["CIRQMuxHeader", "IRQMux", "VFIO", "KVM", "InterruptModel", "EventRing", "CKernel"],
         "irqmux": [
             "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "KVM", "MicroGuest", "VFIO",
-            "IRQMux",
+            "HostDevices", "IRQMux",
         ],
     ]
     /// The rooms that also build in Embedded Swift.

@@ -15,7 +15,9 @@ struct LineTests {
     @Test("handler: the line masks itself, tells once, and comes again while the device asserts")
     func handler() throws {
         let device = try RealDevice(Machine.edu, .intx)
-        var mux = try Mux()
+        var options = MuxOptions()
+        options.intxAcknowledgement = .explicit
+        var mux = try Mux(options)
         let attached = try mux.attach(device)
         let id = try mux.connect(attached, .intx, 0..<1)[0]
         for round in 0..<100 {
@@ -35,7 +37,9 @@ struct LineTests {
     @Test("resampled in the kernel: device, VFIO, irqfd, guest, end of interrupt, UNMASK, with nobody here woken")
     func kernelResample() throws {
         let device = try RealDevice(Machine.edu, .intx)
-        var mux = try Mux()
+        var options = MuxOptions()
+        options.intxAcknowledgement = .explicit
+        var mux = try Mux(options)
         let attached = try mux.attach(device)
         let id = try mux.connect(attached, .intx, 0..<1)[0]
         let guest = try MicroGuest(messageVectors: 1, pin: .level)

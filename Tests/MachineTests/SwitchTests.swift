@@ -15,7 +15,7 @@ struct SwitchTests {
     func underFire() throws {
         let seed: UInt64 = 5
         let count = 8
-        let rounds = 400
+        let rounds = 150
         let device = try RealDevice(Machine.rocker, .msix)
         let nested = try NestedGuest(count)
         let tally = Tally(count)

@@ -173,13 +173,13 @@ _irqmux() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    doctor|info|loopback|latency|explain|help)
+    doctor|devices|info|loopback|latency|serve|explain|bind|unbind|mdev|sriov|help)
         # Offer subcommand argument completions
         "_irqmux_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'doctor info loopback latency explain help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'doctor devices info loopback latency serve explain bind unbind mdev sriov help' -- "${cur}"))
         ;;
     esac
 }
@@ -196,6 +196,22 @@ _irqmux_doctor() {
     '--vectors')
         return
         ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    esac
+}
+
+_irqmux_devices() {
+    repeating_flags=()
+    non_repeating_flags=(--open --no-open --all --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __irqmux_offer_flags_options -1
+
+    # Offer option value completions
+    case "${prev}" in
     '--format')
         __irqmux_add_completions -W 'text'$'\n''json'
         return
@@ -256,7 +272,7 @@ _irqmux_loopback() {
         return
         ;;
     '--format')
-        __irqmux_add_completions -W 'text'$'\n''json'
+        __irqmux_add_completions -W 'text'$'\n''json'$'\n''tap'$'\n''junit'
         return
         ;;
     '--output')
@@ -322,6 +338,33 @@ _irqmux_latency() {
     esac
 }
 
+_irqmux_serve() {
+    repeating_flags=()
+    non_repeating_flags=(--once --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--socket --device --metrics --format)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--socket')
+        __irqmux_add_completions -f
+        return
+        ;;
+    '--device')
+        return
+        ;;
+    '--metrics')
+        __irqmux_add_completions -f
+        return
+        ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    esac
+}
+
 _irqmux_explain() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
@@ -346,6 +389,118 @@ _irqmux_explain() {
         return
         ;;
     esac
+}
+
+_irqmux_bind() {
+    repeating_flags=()
+    non_repeating_flags=(--group --version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options -1
+}
+
+_irqmux_unbind() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options -1
+}
+
+_irqmux_mdev() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    list|create|remove)
+        # Offer subcommand argument completions
+        "_irqmux_mdev_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'list create remove' -- "${cur}"))
+        ;;
+    esac
+}
+
+_irqmux_mdev_list() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
+        return
+        ;;
+    esac
+}
+
+_irqmux_mdev_create() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--parent --uuid)
+    __irqmux_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--parent')
+        return
+        ;;
+    '--uuid')
+        return
+        ;;
+    esac
+}
+
+_irqmux_mdev_remove() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options 1
+}
+
+_irqmux_sriov() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    set)
+        # Offer subcommand argument completions
+        "_irqmux_sriov_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'set' -- "${cur}"))
+        ;;
+    esac
+}
+
+_irqmux_sriov_set() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __irqmux_offer_flags_options 2
 }
 
 _irqmux_help() {

@@ -30,6 +30,18 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
     case text, json
 }
 
+/// The forms of loopback's report.
+enum LoopbackFormat: String, CaseIterable, ExpressibleByArgument {
+    /// Lines for people.
+    case text
+    /// One object with every check.
+    case json
+    /// The Test Anything Protocol.
+    case tap
+    /// JUnit's XML.
+    case junit
+}
+
 /// The forms of a measurement.
 enum MeasurementFormat: String, CaseIterable, ExpressibleByArgument {
     /// A table and a histogram for people.

@@ -1,11 +1,14 @@
+internal import VFIO
+
 /// Which device a command speaks to.
 enum DeviceName: Equatable, CustomStringConvertible {
     /// The Exerciser, in this process.
     case software(SoftwareLayout)
-    /// A PCI function by domain, bus, device and function: `0000:01:00.0`.
-    case pci(String)
+    /// A PCI function by domain, bus, device and function: `0000:01:00.0`; a virtual function whose physical one VFIO
+    /// has comes with its token.
+    case pci(PCIAddress, token: UUIDBytes? = nil)
     /// A mediated device by the UUID it was created with.
-    case mdev(String)
+    case mdev(UUIDBytes)
     /// A device behind a vfio-user socket.
     case vfioUser(path: String)
 
@@ -18,10 +21,10 @@ enum DeviceName: Equatable, CustomStringConvertible {
         case "software":
             self = .software(halves.count == 2 ? try SoftwareLayout(parsing: halves[1]) : SoftwareLayout())
         case "mdev":
-            guard halves.count == 2, Self.isUUID(halves[1]) else {
+            guard halves.count == 2, let uuid = UUIDBytes(parsing: halves[1].utf8) else {
                 throw UsageError("mdev needs a UUID, as in mdev:83b8f4f2-509f-382f-3c1e-e6bfe0fa1001")
             }
-            self = .mdev(halves[1].lowercased())
+            self = .mdev(uuid)
         case "vfio-user":
             // sun_path holds 108 bytes with the closing zero: unix(7).
             guard halves.count == 2, halves[1].first == "/", halves[1].utf8.count < 108 else {
@@ -29,17 +32,27 @@ enum DeviceName: Equatable, CustomStringConvertible {
             }
             self = .vfioUser(path: String(halves[1]))
         default:
-            guard let address = Self.pciAddress(text) else {
-                throw UsageError("not a device name; accepted: \(Self.accepted)")
-            }
-            self = .pci(address)
+            self = try Self.pci(text)
         }
+    }
+
+    /// `0000:01:00.0`, or with `,vf_token=UUID`.
+    private static func pci(_ text: String) throws(UsageError) -> DeviceName {
+        let parts = text.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let address = PCIAddress(parsing: parts[0].utf8) else {
+            throw UsageError("not a device name; accepted: \(accepted)")
+        }
+        guard parts.count == 2 else { return .pci(address) }
+        guard parts[1].hasPrefix("vf_token="), let token = UUIDBytes(parsing: parts[1].dropFirst(9).utf8) else {
+            throw UsageError("after a PCI address only ,vf_token=UUID is accepted")
+        }
+        return .pci(address, token: token)
     }
 
     var description: String {
         switch self {
         case .software(let layout): layout.description
-        case .pci(let address): address
+        case .pci(let address, let token): token.map { "\(address),vf_token=\($0)" } ?? "\(address)"
         case .mdev(let uuid): "mdev:\(uuid)"
         case .vfioUser(let path): "vfio-user:\(path)"
         }
@@ -47,41 +60,9 @@ enum DeviceName: Equatable, CustomStringConvertible {
 
     /// The layout of the software device.
     ///
-    /// - Throws: Exit code 69 for every other kind: this build has no room that drives them.
-    func softwareLayout() throws(CommandFailure) -> SoftwareLayout {
+    /// - Throws: Every other kind is a usage error: what is asked concerns a layout that is made up.
+    func softwareLayout() throws(UsageError) -> SoftwareLayout {
         if case .software(let layout) = self { return layout }
-        throw CommandFailure(
-            .unavailable, "this build drives the software device; '\(self)' is a name it knows and cannot open")
-    }
-
-    /// The address with its domain, in lower case; `nil` when `text` is none. The domain may be left out, as in lspci.
-    private static func pciAddress(_ text: String) -> String? {
-        let fields = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard fields.count == 2 || fields.count == 3 else { return nil }
-        let domain = fields.count == 3 ? fields[0] : "0000"
-        let bus = fields[fields.count - 2]
-        let slot = fields[fields.count - 1].split(separator: ".", omittingEmptySubsequences: false)
-        guard slot.count == 2, (4...8).contains(domain.count), bus.count == 2, slot[0].count == 2, slot[1].count == 1,
-            isHexadecimal(domain), isHexadecimal(bus), isHexadecimal(slot[0]), isHexadecimal(slot[1]),
-            let device = UInt8(slot[0], radix: 16), device < 32, let function = UInt8(slot[1], radix: 16), function < 8
-        else { return nil }
-        return "\(domain):\(bus):\(slot[0]).\(slot[1])".lowercased()
-    }
-
-    private static func isUUID(_ text: Substring) -> Bool {
-        let groups = text.split(separator: "-", omittingEmptySubsequences: false)
-        return groups.map(\.utf8.count) == [8, 4, 4, 4, 12] && groups.allSatisfy(isHexadecimal)
-    }
-
-    private static func isHexadecimal(_ text: Substring) -> Bool {
-        !text.isEmpty
-            && text.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
-                    UInt8(ascii: "A")...UInt8(ascii: "F"):
-                    true
-                default: false
-                }
-            }
+        throw UsageError("'\(self)' has a layout of its own; accepted: \(SoftwareLayout.accepted)")
     }
 }

@@ -25,7 +25,9 @@ struct Info: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("The device: software, or with a layout as in \(SoftwareLayout()) (default: software)."),
+        help: ArgumentHelp(
+            "The device: software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0; mdev:UUID "
+                + "(default: software)."),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
 
@@ -50,9 +52,9 @@ struct Info: ParsableCommand {
     }
 
     func run() throws {
-        let exerciser = try Exerciser(try device.softwareLayout().configuration)
-        let connected = try route.map { try ConnectedVectors.paths(of: exerciser, index, $0) } ?? []
-        let report = try InfoReport(name: device, exerciser: exerciser, connected: connected)
+        let opened = try DeviceOpeners.open(device)
+        let connected = try route.map { try ConnectedVectors.paths(of: opened, index, $0) } ?? []
+        let report = try InfoReport(opened, connected: connected)
         let sink = try OutputSink(path: nil)
         switch format {
         case .text: try sink.write(report.text(terminal: .output))

@@ -33,7 +33,8 @@ struct Latency: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The device of loopback and kvm: software, or with a layout as in \(SoftwareLayout()) (default: software)."
+            "The device of loopback and kvm: software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0; "
+                + "mdev:UUID (default: software)."
         ),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
@@ -114,7 +115,7 @@ struct Latency: ParsableCommand {
 
     /// Everything checked against each other, before anything is made.
     private func plan() throws -> LatencyPlan {
-        let layout = try checkVectors()
+        let opened = try openDevice()
         if let duration, duration.nanoseconds == 0 {
             throw UsageError("--duration 0 measures nothing; accepted: \(DurationArgument.accepted)")
         }
@@ -123,39 +124,34 @@ struct Latency: ParsableCommand {
         }
         if let cpu { try Self.check(cpu) }
         return LatencyPlan(
-            path: path, wait: wait, index: index, layout: layout, vectors: Int(vectors.value),
+            path: path, wait: wait, index: index, device: opened, vectors: Int(vectors.value),
             count: count?.value ?? (duration == nil ? 10_000 : .max), durationNs: duration?.nanoseconds, rate: rate,
             warmUpNs: warmup.nanoseconds, cpus: cpu?.numbers ?? [], usableCPUs: ProcessorFacts.read().usable)
     }
 
-    /// The layout of the device, with room for the vectors.
-    private func checkVectors() throws -> SoftwareLayout {
-        let layout = try device.softwareLayout()
+    /// The device of the path, with room for the vectors; `nil` for a path that has none.
+    private func openDevice() throws -> OpenedDevice? {
         switch path {
-        case .eventfd: return layout
+        case .eventfd: return nil
         case .kvm, .bypass:
             guard vectors.value <= MicroGuest.mostMessages else {
                 throw UsageError(
                     "--vectors \(vectors) is too many for the guest; accepted: 1 to \(MicroGuest.mostMessages)")
             }
-            return path == .kvm ? try layout.holding(vectors) : layout
+            if path == .bypass { return nil }
         case .loopback:
-            let most: UInt32
-            switch index {
-            case .msix:
-                guard vectors.value <= 2048 else {
-                    throw UsageError("--vectors \(vectors) is too many for MSI-X; accepted: 1 to 2048")
-                }
-                return try layout.holding(vectors)
-            case .msi: most = layout.msi
-            default: most = layout.intx
+            guard index != .msix || vectors.value <= 2048 else {
+                throw UsageError("--vectors \(vectors) is too many for MSI-X; accepted: 1 to 2048")
             }
-            guard vectors.value <= most else {
-                throw UsageError(
-                    "--vectors \(vectors) is more \(index.label) than the device has; accepted: up to \(most)")
-            }
-            return layout
         }
+        let index = path == .kvm ? IRQIndex.msix : index
+        let opened = try DeviceOpeners.open(device, OpeningWishes(vectors: index == .msix ? vectors : nil))
+        let most = try opened.counts()[index] ?? 0
+        guard vectors.value <= most else {
+            throw UsageError(
+                "--vectors \(vectors) is more \(index.label) than the device has; accepted: up to \(most)")
+        }
+        return opened
     }
 
     private static func check(_ cpus: CPUList) throws(UsageError) {

@@ -44,13 +44,15 @@ struct Patient {
     let tier: RingTier
     /// What stood in the way of a better one.
     let obstacle: RingError?
+    /// What the host offers for real devices.
+    var host = HostFacts.none
 
     static func thisMachine(vectors: UInt64) -> Patient {
         let ring = RingReport.probe()
         return Patient(
             vectors: vectors, kernel: .read(), processor: .read(), openFiles: .openFiles(),
             lockedMemory: .lockedMemory(), steal: .read(), kvm: .read(), tier: ring.tier,
-            obstacle: ring.obstacle)
+            obstacle: ring.obstacle, host: .read())
     }
 }
 
@@ -61,7 +63,8 @@ struct Diagnosis {
     /// The checks in the order they are told: kernel and ring, where interrupts come from and go to, the clockwork.
     static let questions: [@Sendable (Patient) -> Check] = [
         KernelChecks.release, RingChecks.tier, KernelChecks.ioUringPolicy, KernelChecks.seccomp,
-        DeviceChecks.kvm, DeviceChecks.vfio, DeviceChecks.iommu,
+        DeviceChecks.kvm, DeviceChecks.vfio, IOMMUChecks.driver, IOMMUChecks.iommufd,
+        DeviceChecks.iommu, IOMMUChecks.remapping, IOMMUChecks.vectors,
         LimitChecks.openFiles, LimitChecks.lockedMemory,
         TimingChecks.clock, TimingChecks.processors, TimingChecks.governor, TimingChecks.steal,
     ]

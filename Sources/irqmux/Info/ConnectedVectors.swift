@@ -1,5 +1,4 @@
 internal import EventRing
-internal import Exerciser
 internal import IRQMux
 internal import InterruptModel
 internal import KVM
@@ -11,9 +10,9 @@ enum ConnectedVectors {
     /// The guest of a route into one is a machine without a processor: its interrupt controllers are all that a path
     /// depends on.
     static func paths(
-        of exerciser: Exerciser, _ index: IRQIndex, _ route: RouteChoice
+        of device: OpenedDevice, _ index: IRQIndex, _ route: RouteChoice
     ) throws -> [(vector: Vector, path: VectorPath)] {
-        let count = try exerciser.interruptInfo(index).count
+        let count = try device.interruptInfo(index).count
         guard count > 0 else { return [] }
         let descriptors = route.isIntoGuest ? DescriptorBudget.perGuestVector : DescriptorBudget.perVector
         try DescriptorBudget.secure(vectors: UInt64(count), each: descriptors)
@@ -23,8 +22,8 @@ enum ConnectedVectors {
         // A line that is served past the mux has one, for what is on its way while that begins.
         options.fanOutTargets = 1
         var mux = try Mux(options)
-        let device = try mux.attach(exerciser)
-        let vectors = try mux.connect(device, index, 0..<count, route: .parked)
+        let attached = try mux.attach(device)
+        let vectors = try mux.connect(attached, index, 0..<count, route: .parked)
         if index == .intx, route.isIntoGuest {
             return try vectors.map { (Vector(.intx, 0), try servedPath(of: $0, route, on: &mux)) }
         }

@@ -6,7 +6,8 @@ struct LatencyPlan {
     var wait: WaitChoice
     /// For the loopback path: which interrupts of which device.
     var index: IRQIndex
-    var layout: SoftwareLayout
+    /// The device of the paths that have one.
+    var device: OpenedDevice?
     var vectors: Int
     /// How many signals are measured at most.
     var count: UInt64
@@ -26,7 +27,28 @@ struct LatencyPlan {
     var guestCPU: Int? { cpus.count > 2 ? cpus[2] : nil }
 
     /// The most signals under way on one vector. A device does not wait, so a message may overtake its handling and
-    /// share a notification; a guest and a level-triggered line are measured one by one, since what they merge cannot
-    /// be told apart afterwards.
-    var mostUnderWay: UInt64 { path.hasGuest || (path == .loopback && index == .intx) ? 1 : .max }
+    /// share a notification; a guest, a level-triggered line and hardware that merges messages are measured one by one,
+    /// since what they merge cannot be told apart afterwards.
+    var mostUnderWay: UInt64 {
+        path.hasGuest || (path == .loopback && index == .intx) || (device?.mayMerge ?? false) ? 1 : .max
+    }
+}
+
+extension LatencyPlan {
+    /// The device that the path needs, and that was opened with the plan.
+    var openedDevice: OpenedDevice {
+        get throws(CommandFailure) {
+            guard let device else { throw CommandFailure(.failure, "the path \(path.rawValue) has no device") }
+            return device
+        }
+    }
+}
+
+extension OpenedDevice {
+    /// Raises on the sender's thread. What cannot be raised never arrives, and is told as lost.
+    func raiseOrLose(_ vector: Vector) {
+        do throws(DeviceError) { try raise(vector) } catch {
+            Diagnostics.warning("\(CommandFailure(error)?.description ?? "")")
+        }
+    }
 }

@@ -1,6 +1,5 @@
 internal import CKernel
 internal import EventRing
-internal import Exerciser
 internal import IRQMux
 internal import InterruptModel
 internal import KVM
@@ -31,7 +30,7 @@ extension LatencyRun {
     /// Device → mux → irqfd → guest's handler → ioeventfd → mux, and every stage of it.
     func measureDetour() throws -> LatencyResult {
         let guest = try makeGuest()
-        let device = try Exerciser(plan.layout.configuration)
+        let device = try plan.openedDevice
         var mux = try Mux(detourOptions)
         let deviceID = try mux.attach(device)
         let stages = try detour(deviceID, into: guest, on: &mux)
@@ -41,7 +40,7 @@ extension LatencyRun {
         let stimulus = Stimulus(
             plan, log, mux.time, interruption,
             startsMeasuring: { warmUp.keep(stages.map { StageSnapshots($0) }) },
-            signal: { device.raise(Vector(.msix, UInt32($0))) })
+            signal: { device.raiseOrLose(Vector(.msix, UInt32($0))) })
         var recorder = LatencyRecorder(log, mux.time)
         let sender = try start(stimulus) { remote.stop() }
         let progress = try LatencyProgress.start(plan, log)

@@ -1,6 +1,5 @@
 internal import CKernel
 internal import EventRing
-internal import Exerciser
 internal import IRQMux
 internal import InterruptModel
 
@@ -20,7 +19,7 @@ extension LatencyRun {
         options.devices = 1
         options.fanOutTargets = 0
         let index = plan.index
-        let device = try Exerciser(plan.layout.configuration)
+        let device = try plan.openedDevice
         var mux = try Mux(options)
         let deviceID = try mux.attach(device)
         try mux.connect(deviceID, index, 0..<UInt32(plan.vectors))
@@ -29,7 +28,7 @@ extension LatencyRun {
         let warmUp = Kept<HistogramSnapshot>()
         let stimulus = Stimulus(
             plan, log, mux.time, interruption, startsMeasuring: { warmUp.keep(remote.dispatchDelays) },
-            signal: { device.raise(Vector(index, UInt32($0))) })
+            signal: { device.raiseOrLose(Vector(index, UInt32($0))) })
         var recorder = LatencyRecorder(log, mux.time)
         let sender = try start(stimulus) { remote.stop() }
         let progress = try LatencyProgress.start(plan, log)
@@ -43,7 +42,7 @@ extension LatencyRun {
                     let number = recorder.measure(lane)
                     // A level-triggered line is quieted before the sender may raise it again, or that raise would find
                     // it high and be withdrawn with it; and before the next look acknowledges it.
-                    if index == .intx { device.acknowledgeINTx() }
+                    if index == .intx { try device.quiet() }
                     recorder.settle(lane, upTo: number)
                 }
             }

@@ -17,7 +17,8 @@ struct LoopbackCheck {
 
 /// What loopback is asked to do.
 struct LoopbackPlan {
-    var layout: SoftwareLayout
+    /// How many vectors each index of the device has.
+    var counts: [IRQIndex: UInt32]
     /// How many vectors of MSI-X and MSI are tried at most.
     var vectors: UInt32
     /// How many interrupts the storm of each index has.
@@ -27,14 +28,7 @@ struct LoopbackPlan {
     var wait: WaitChoice
 
     /// How many vectors of `index` are tried.
-    func count(_ index: IRQIndex) -> UInt32 {
-        switch index {
-        case .intx: layout.intx
-        case .msi: min(layout.msi, vectors)
-        case .msix: min(layout.msix, vectors)
-        case .err, .req: 1
-        }
-    }
+    func count(_ index: IRQIndex) -> UInt32 { min(counts[index] ?? 0, max(vectors, 1)) }
 
     /// The most vectors that are connected at a time: INTx, MSI and MSI-X exclude each other.
     var mostConnected: UInt32 { max(count(.intx), count(.msi), count(.msix)) }

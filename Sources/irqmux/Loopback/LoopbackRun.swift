@@ -1,6 +1,6 @@
 internal import CKernel
 internal import EventRing
-internal import Exerciser
+internal import Glibc
 internal import IRQMux
 internal import InterruptModel
 
@@ -11,22 +11,21 @@ struct LoopbackRun: ~Copyable {
     static let patience: UInt64 = 1_000_000_000
 
     let plan: LoopbackPlan
-    let device: Exerciser
+    let device: OpenedDevice
     let deviceID: DeviceID
     let interruption: Interruption
     var mux: Mux
     var checks: [LoopbackCheck] = []
     var ledger = Ledger()
 
-    /// Makes the device and the mux; nothing is connected yet.
-    init(_ plan: LoopbackPlan, _ interruption: Interruption) throws {
+    /// Makes the mux; nothing is connected yet.
+    init(_ device: OpenedDevice, _ plan: LoopbackPlan, _ interruption: Interruption) throws {
         var options = MuxOptions()
         // A removed source gives its place back with a later wait, so there is a place for every vector of every index.
         options.loop.capacity = IRQIndex.allCases.reduce(0) { $0 + Int(plan.count($1)) }
         options.loop.waiting = plan.wait.mode
         options.devices = 1
         options.fanOutTargets = 8
-        let device = try Exerciser(plan.layout.configuration)
         var mux = try Mux(options)
         deviceID = try mux.attach(device)
         self.mux = mux
@@ -47,6 +46,7 @@ struct LoopbackRun: ~Copyable {
                 note("index", index, nil, .skip, "interrupted before it began")
                 continue
             }
+            checkRequests(index, count)
             let vectors: [VectorID]
             do throws(MuxError) {
                 vectors = try mux.connect(deviceID, index, 0..<count)
@@ -84,11 +84,14 @@ struct LoopbackRun: ~Copyable {
 
     // MARK: Steps
 
+    /// What is done after Ctrl-C too.
+    private static let cleaning: Set<String> = ["ledger", "disable", "release"]
+
     /// Runs one check. `body` returns what is wrong, or `nil`; an error is a failure too.
     mutating func check(
         _ name: String, _ index: IRQIndex, _ vector: UInt32?, _ body: (inout LoopbackRun) throws -> String?
     ) {
-        guard !interruption.isRequested || name == "ledger" || name == "disable" else {
+        guard !interruption.isRequested || Self.cleaning.contains(name) else {
             return note(name, index, vector, .skip, "interrupted before it began")
         }
         do {
@@ -127,6 +130,14 @@ struct LoopbackRun: ~Copyable {
         try mux.wait(timeout: 0)
         while let event = mux.next() { events.append(event) }
         return events
+    }
+
+    /// Gives an interrupt the time to arrive before the next one of its vector, where they could merge on their way.
+    func settle() {
+        guard device.mayMerge else { return }
+        var time = timespec(tv_sec: 0, tv_nsec: 1_000_000)
+        // SAFETY: time outlives the call; a sleep cut short does no harm.
+        _ = unsafe nanosleep(&time, nil)
     }
 
     /// What is wrong with `events`, of which there should be one, of `vector`.

@@ -1,7 +1,9 @@
 internal import EventRing
+internal import HostDevices
 internal import IRQMux
 internal import InterruptModel
 internal import KVM
+internal import VFIO
 
 /// What the process says on its way out. Scripts read it: the numbers never change (README, "Exit codes").
 enum ExitStatus: Int32 {
@@ -38,6 +40,8 @@ extension CommandFailure {
         case let error as MuxError: self.init(.failure, error.description)
         case let error as RingError: self.init(.failure, error.description)
         case let error as KVMError: self.init(.failure, error.description)
+        case let error as VFIOError: self.init(error.isObstacle ? .unavailable : .failure, error.description)
+        case let error as HostError: self.init(error)
         case let error as DeviceError:
             let head = "\(error.operation): \(SystemFiles.errorName(error.errno))"
             let remedy = "\(error.remedy)"
@@ -45,4 +49,22 @@ extension CommandFailure {
         default: return nil
         }
     }
+}
+
+extension CommandFailure {
+    /// What could not be done to a device of the host: what was typed cannot be meant, or the machine lacks something.
+    init(_ error: HostError) {
+        let status: ExitStatus =
+            switch error.kind {
+            case .request: .usage
+            case .machine: .unavailable
+            case .failure: .failure
+            }
+        self.init(status, error.description)
+    }
+}
+
+extension VFIOError {
+    /// Whether the machine, and not irqmux, stands in the way.
+    var isObstacle: Bool { reason != .unknown && reason != .noMemory && reason != .notADevice }
 }

@@ -1,5 +1,4 @@
 internal import CKernel
-internal import Exerciser
 internal import IRQMux
 internal import InterruptModel
 
@@ -14,24 +13,19 @@ struct InfoReport {
     /// What the device calls itself: key and value.
     let identity: [(key: String, value: String)]
     let indexes: [Index]
+    /// The regions, where it is a device whose regions matter.
+    let regions: [RegionInfo]
     /// Which way the vectors' signals go.
     let paths: [PathRow]
 
-    /// Asks the software device, whose identity stands in its registers (docs/exerciser.md).
+    /// Asks the device.
     ///
     /// - Parameter connected: What the mux says of the vectors that are connected; whole indexes, or none.
-    init(
-        name: DeviceName, exerciser: Exerciser, connected: [(vector: Vector, path: VectorPath)]
-    ) throws(DeviceError) {
-        let magic = try exerciser.readRegion(0, offset: 0x000, count: 4)
-        let version = try exerciser.readRegion(0, offset: 0x004, count: 4)
-        let letters = (0..<4).map { UInt8(truncatingIfNeeded: magic >> (8 * $0)) }
-        device = name
-        identity = [
-            ("kind", "software"), ("model", "Exerciser"), ("magic", String(decoding: letters, as: UTF8.self)),
-            ("register_map", "\(version)"),
-        ]
-        indexes = try Self.indexes(of: exerciser)
+    init(_ opened: OpenedDevice, connected: [(vector: Vector, path: VectorPath)]) throws(DeviceError) {
+        device = opened.name
+        identity = opened.identity
+        regions = opened.regions
+        indexes = try Self.indexes(of: opened)
         paths = indexes.flatMap { row -> [PathRow] in
             let known = connected.filter { $0.vector.index == row.index }
             if !known.isEmpty { return PathRow.rows(known) }
@@ -67,7 +61,7 @@ struct InfoReport {
             let line = padded.joined(separator: "  ")
             text += (number == 0 ? terminal.paint(line, .dim) : line) + "\n"
         }
-        return text + "\n" + pathTable(terminal: terminal)
+        return text + "\n" + pathTable(terminal: terminal) + regionTable(terminal: terminal)
     }
 
     private func pathTable(terminal: Terminal) -> String {
@@ -82,23 +76,26 @@ struct InfoReport {
     }
 
     var json: JSON {
-        .object([
-            ("schema", .string("irqmux.info/1")),
-            ("device", .string(device.description)),
-            ("paths", .array(paths.map(\.json))),
-            ("identity", .object(identity.map { ($0.key, .string($0.value)) })),
-            (
-                "indexes",
-                .array(
-                    indexes.map { row in
-                        .object(
-                            [
-                                ("index", .string(row.index.name)), ("number", .integer(UInt64(row.index.rawValue))),
-                                ("count", .integer(UInt64(row.info.count))),
-                            ] + Self.flags(row.info).map { ($0.0, JSON.boolean($0.1)) })
-                    })
-            ),
-        ])
+        let regions = self.regions.isEmpty ? [] : [("regions", JSON.array(self.regions.map(\.json)))]
+        return .object(
+            [
+                ("schema", .string("irqmux.info/1")),
+                ("device", .string(device.description)),
+                ("paths", .array(paths.map(\.json))),
+                ("identity", .object(identity.map { ($0.key, .string($0.value)) })),
+                (
+                    "indexes",
+                    .array(
+                        indexes.map { row in
+                            .object(
+                                [
+                                    ("index", .string(row.index.name)),
+                                    ("number", .integer(UInt64(row.index.rawValue))),
+                                    ("count", .integer(UInt64(row.info.count))),
+                                ] + Self.flags(row.info).map { ($0.0, JSON.boolean($0.1)) })
+                        })
+                ),
+            ] + regions)
     }
 
     private static func flags(_ info: IRQInfo) -> [(String, Bool)] {

@@ -101,7 +101,7 @@ struct LatencyReport {
     }
 
     private var device: String? {
-        plan.path == .loopback || plan.path == .kvm ? plan.layout.description : nil
+        plan.device?.name.description
     }
 
     var json: JSON {

@@ -9,8 +9,10 @@ final class ExerciserService: MediatedDevice {
 
     init(_ exerciser: Exerciser) {
         self.exerciser = exerciser
-        // Registers are all there is: BAR 0.
-        regions = (0..<9).map { RegionDescription(size: $0 == 0 ? 4096 : 0) }
+        regions = (0..<RegionInfo.count).map { number in
+            // The device describes every number that PCI has.
+            RegionDescription(size: (try? exerciser.regionInfo(number))?.size ?? 0)
+        }
     }
 
     var lines: InterruptLines? { nil }
@@ -61,4 +63,24 @@ final class ExerciserService: MediatedDevice {
     }
 
     func reset() throws(DeviceError) { try exerciser.reset() }
+
+    /// A client that asks gets an eventfd for each doorbell; a device that cannot make them has none to give.
+    func doorbells(region: UInt32) -> [Doorbell] {
+        let served = (try? exerciser.regionEventFDs(region)) ?? []
+        return served.map { Doorbell(descriptor: $0.descriptor, offset: $0.offset, size: $0.size) }
+    }
+
+    /// Stamps go to the memory that the client has mapped for the device.
+    func enabled(memory: ClientMemory) {
+        exerciser.setMemory { address, sequence, time in
+            var bytes: [UInt8] = []
+            for number in [sequence, time] {
+                for byte in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: number >> (8 * UInt64(byte)))) }
+            }
+            do throws(DeviceError) { try memory.write(address, bytes) } catch { return false }
+            return true
+        }
+    }
+
+    func disabled() { exerciser.setMemory(nil) }
 }
