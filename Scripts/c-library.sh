@@ -32,11 +32,14 @@ build_static() {
         -Xcc "-fmodule-map-file=Sources/CLiburing/module.modulemap"
         -Xcc "-fmodule-map-file=Sources/CKernel/include/module.modulemap"
         -Xcc "-fmodule-map-file=Sources/CIRQMuxHeader/include/module.modulemap")
-    local objects=() room source object below=(Scripts/c-library.sh Sources/CKernel/include Sources/CIRQMuxHeader)
+    local objects=() room source object below=(Sources/CKernel/include)
+    # swiftc keeps an object whose code is unchanged, also when only flags changed.
+    if [[ $(cat "$out/static/flags" 2>/dev/null) != "${flags[*]}" ]]; then rm -f "$out"/static/*.o; fi
+    printf '%s\n' "${flags[*]}" >"$out/static/flags"
     for source in Sources/CKernel/*.c Sources/CIRQMuxHeader/*.c; do
         object=$out/static/$(basename "$source" .c).c.o
         objects+=("$object")
-        ! is_stale "$object" "${below[@]}" "$source" ||
+        ! is_stale "$object" "${below[@]}" Sources/CIRQMuxHeader "$source" ||
             clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror \
                 -ISources/CKernel/include -ISources/CIRQMuxHeader/include -c "$source" -o "$object"
     done
@@ -44,10 +47,9 @@ build_static() {
         object=$out/static/$room.o
         objects+=("$object")
         below+=("Sources/$room")
+        [[ $room != CIRQMux ]] || below+=(Sources/CIRQMuxHeader)
         is_stale "$object" "${below[@]}" || continue
         say "  Embedded: $room"
-        # An object that is there would keep its code when only flags changed.
-        rm -f "$object"
         mapfile -t sources < <(find "Sources/$room" -name '*.swift' | sort)
         swiftc "${flags[@]}" -module-name "$room" -emit-module -emit-module-path "$out/static/$room.swiftmodule" \
             -c "${sources[@]}" -o "$object"

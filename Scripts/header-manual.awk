@@ -17,7 +17,12 @@ BEGIN {
     rules = 1
 }
 /^#ifndef IRQMUX_H/ { flush_text(); rules = 0; next }
-rules { sub(/^\/\/ */, ""); if (/^- /) { flush_text(); print ".PP" } comment = comment (comment == "" ? "" : "\n") $0; next }
+rules {
+    sub(/^\/\/ */, "")
+    if (/^- /) { flush_text(); print ".PP" }
+    comment = comment (comment == "" ? "" : "\n") $0
+    next
+}
 /^#|^extern "C"|^}$/ { next }
 /^\/\/ ---- / { flush_text(); sub(/^\/\/ ---- /, ""); print ".SH " toupper($0); next }
 /^\/\/ / { sub(/^\/\/ /, ""); comment = comment (comment == "" ? "" : "\n") $0; next }

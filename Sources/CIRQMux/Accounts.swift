@@ -154,5 +154,6 @@ private func tell(
         // SAFETY: the caller has room for IRQMUX_HISTOGRAM_BUCKETS, which a test compares with Histogram's.
         for bucket in 0..<snapshot.counts.count { unsafe buckets[bucket] = snapshot.counts[bucket] }
     }
+    // SAFETY: the caller's to be written, by its size.
     try unsafe give(histogram, size, &told, operation)
 }

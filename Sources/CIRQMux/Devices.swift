@@ -12,6 +12,7 @@ public func irqmux_device_attach(
 ) -> Int32 {
     let operation: StaticString = "irqmux_device_attach"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let device = unsafe device else { throw Refusal.pointer(operation) }
         // SAFETY: one of this version, filled from the caller's by its size.
         var given = irqmux_device_ops()
@@ -33,7 +34,7 @@ public func irqmux_device_detach(
     _ mux: irqmux_mux, _ device: irqmux_device, _ account: UnsafeMutablePointer<irqmux_ledger>?
 ) -> Int32 {
     let operation: StaticString = "irqmux_device_detach"
-    return onMux(mux, operation, about: device.bits) { (mux, _) throws(MuxError) in
+    return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
         let id = try device.id(of: mux, operation)
         // SAFETY: the caller's to be written; its size is looked at before anything is done.
         if let account = unsafe account {
@@ -41,6 +42,8 @@ public func irqmux_device_detach(
             try unsafe give(account, MemoryLayout<irqmux_ledger>.size, &none, operation)
         }
         let ledger = try mux.detach(id)
+        // SAFETY: on the mux's thread.
+        unsafe instance.at.pointee.served.removeAll { $0.device == id }
         if let account = unsafe account { try unsafe tell(ledger, account, operation) }
         return 0
     }

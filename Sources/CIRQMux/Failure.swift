@@ -63,7 +63,10 @@ enum Refusal {
 /// The shortest struct that is taken for one: its size and one word more.
 private let leastSize = 8
 
+// Out of line, as what every call does: sixty copies of them would be a fifth of the archive.
+
 /// Copies a caller's struct of any version into `to`, which is one of this version.
+@inline(never)
 func take(
     _ to: UnsafeMutableRawPointer, _ known: Int, _ from: UnsafeRawPointer?, _ operation: StaticString
 ) throws(MuxError) {
@@ -73,6 +76,7 @@ func take(
 }
 
 /// Gives `from`, of this version, back in a caller's struct of any version.
+@inline(never)
 func give(
     _ to: UnsafeMutableRawPointer?, _ known: Int, _ from: UnsafeRawPointer, _ operation: StaticString
 ) throws(MuxError) {

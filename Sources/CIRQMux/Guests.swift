@@ -47,6 +47,7 @@ public func irqmux_gsi_allocate(
 ) -> Int32 {
     let operation: StaticString = "irqmux_gsi_allocate"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let gsi = unsafe gsi else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's, who waits.
         let wanted = try unsafe gsiRoute(route, operation)

@@ -20,6 +20,8 @@ internal import IRQMux
     let thread = OwnedThread()
 
     var handle = irqmux_mux(bits: 0)
+    /// The devices whose MSI-X or MSI is served to the guest.
+    var served: [ServedDevice] = []
     var tracer: irqmux_tracer?
     var tracerContext: UnsafeMutableRawPointer?
     var traced: UInt32 = 0
@@ -65,6 +67,7 @@ struct Found {
 typealias Body = (inout Mux, InstanceRef) throws(MuxError) -> Int32
 
 /// Follows a handle.
+@inline(never)
 func find(_ handle: irqmux_mux, _ operation: StaticString) throws(MuxError) -> Found {
     var object: UnsafeMutableRawPointer?
     // SAFETY: the table is the library's and lives for ever; `object` is written when the result is not negative.
@@ -76,6 +79,7 @@ func find(_ handle: irqmux_mux, _ operation: StaticString) throws(MuxError) -> F
 }
 
 /// Lets go of what `find` has found.
+@inline(never)
 func leave(_ handle: irqmux_mux, _ found: Found) {
     // SAFETY: `find` has entered it.
     if found.isForeign { unsafe irqmux_handle_leave(irqmux_muxes(), handle.bits) }
@@ -83,6 +87,7 @@ func leave(_ handle: irqmux_mux, _ found: Found) {
 
 /// Carries `body` out on the mux's thread and answers for the C function; the caller waits where it is another thread.
 /// Allocates: what is called often on the mux's own thread goes by `onOwnThread` first.
+@inline(never)
 func onMux(_ handle: irqmux_mux, _ operation: StaticString, about: UInt64 = 0, _ body: @escaping Body) -> Int32 {
     answer { () throws(MuxError) in
         let found = try find(handle, operation)
@@ -99,7 +104,7 @@ func onMux(_ handle: irqmux_mux, _ operation: StaticString, about: UInt64 = 0, _
 }
 
 /// The same for callers on the mux's own thread, without allocating; `nil` for others.
-@inline(__always)
+@inline(never)
 func onOwnThread(
     _ handle: irqmux_mux, _ operation: StaticString, about: UInt64 = 0,
     _ body: (inout Mux, InstanceRef) throws(MuxError) -> Int32
@@ -114,7 +119,7 @@ func onOwnThread(
     } catch { return fail(error) }
 }
 
-@inline(__always)
+@inline(never)
 private func carryOut(
     _ found: Found, _ operation: StaticString, _ about: UInt64,
     _ body: (inout Mux, InstanceRef) throws(MuxError) -> Int32

@@ -12,6 +12,7 @@ public func irqmux_device_adopt(
 ) -> Int32 {
     let operation: StaticString = "irqmux_device_adopt"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let device = unsafe device else { throw Refusal.pointer(operation) }
         guard flags & ~UInt32(IRQMUX_ADOPT_TAKE) == 0 else {
             throw Refusal.value(operation, "the only flag is IRQMUX_ADOPT_TAKE")
@@ -33,6 +34,7 @@ public func irqmux_device_open(
 ) -> Int32 {
     let operation: StaticString = "irqmux_device_open"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let name = unsafe name, let device = unsafe device else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's NUL-terminated text, of which as much is read as a name can have.
         guard let named = unsafe deviceName(name) else {

@@ -58,6 +58,7 @@ public func irqmux_budget_read(
             throw MuxError(operation, errno: Int32(-open), remedy: "/proc must be mounted and readable")
         }
         asked.open = UInt32(clamping: open)
+        // SAFETY: the caller's to be written, by its size.
         try unsafe give(budget, size, &asked, operation)
         guard UInt64(asked.needed) + UInt64(asked.open) <= UInt64(asked.limit) else {
             throw MuxError(operation, errno: EMFILE, remedy: "raise RLIMIT_NOFILE (ulimit -n) or ask for fewer vectors")

@@ -30,6 +30,7 @@ internal import IRQMux
         guard !isOwn || flags & UInt32(IRQMUX_POLLABLE) == 0 else {
             throw Refusal.value(operation, "IRQMUX_OWN_THREAD and IRQMUX_POLLABLE exclude each other")
         }
+        // SAFETY: a plain number.
         cpu = unsafe flags & UInt32(IRQMUX_PINNED) != 0 ? Int(given.cpu) : nil
         // SAFETY: plain numbers of the struct above.
         try unsafe size(given, operation)

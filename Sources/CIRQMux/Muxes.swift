@@ -11,6 +11,7 @@ public func irqmux_mux_create(
 ) -> Int32 {
     let operation: StaticString = "irqmux_mux_create"
     return answer { () throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let mux = unsafe mux else { throw Refusal.pointer(operation) }
         // SAFETY: the plan copies the config; `mux` is the caller's to be written.
         let plan = try unsafe MuxPlan(config, operation)

@@ -11,6 +11,7 @@ public func irqmux_pair_add(
 ) -> Int32 {
     let operation: StaticString = "irqmux_pair_add"
     return onMux(mux, operation) { (mux, instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let pair = unsafe pair else { throw Refusal.pointer(operation) }
         var given = irqmux_pair_config()
         // SAFETY: one of this version, filled from the caller's by its size.

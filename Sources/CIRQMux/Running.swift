@@ -196,6 +196,7 @@ public func irqmux_mux_wait(_ mux: irqmux_mux, _ timeout: UInt64) -> Int32 {
 public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irqmux_event>?) -> Int32 {
     let operation: StaticString = "irqmux_mux_next"
     return running(mux, operation, needsHandler: false) { (instance) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let event = unsafe event else { throw Refusal.pointer(operation) }
         let size = MemoryLayout<irqmux_event>.size
         // SAFETY: `event` is the caller's to be written, as much of it as its size says.
@@ -228,7 +229,7 @@ public func irqmux_mux_process(_ mux: irqmux_mux) -> Int32 {
             // SAFETY: as above.
             try unsafe mux.pointee.wait(timeout: 0)
             count &+= deliver(instance)
-        } while try unsafe mux.pointee.continueProcessing()
+        } while try unsafe mux.pointee.continueProcessing()  // SAFETY: as above.
         return count
     }
 }

@@ -9,6 +9,7 @@ internal import IRQMux
 public func irqmux_mux_until_timer(_ mux: irqmux_mux, _ nanoseconds: UnsafeMutablePointer<UInt64>?) -> Int32 {
     let operation: StaticString = "irqmux_mux_until_timer"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let nanoseconds = unsafe nanoseconds else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's to be written.
         unsafe nanoseconds.pointee = mux.untilNextTimer
@@ -31,6 +32,7 @@ public func irqmux_mux_nanoseconds(
 ) -> Int32 {
     let operation: StaticString = "irqmux_mux_nanoseconds"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let nanoseconds = unsafe nanoseconds else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's to be written.
         unsafe nanoseconds.pointee = mux.time.monotonic(ticks)
@@ -63,6 +65,7 @@ public func irqmux_source_add(
 ) -> Int32 {
     let operation: StaticString = "irqmux_source_add"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let source = unsafe source else { throw Refusal.pointer(operation) }
         guard let delivery = Delivery(rawValue: UInt8(clamping: delivery)) else {
             throw Refusal.value(operation, "delivery is IRQMUX_EDGE, _COUNTED or _ACKNOWLEDGED")
@@ -89,6 +92,7 @@ public func irqmux_timer_add(
 ) -> Int32 {
     let operation: StaticString = "irqmux_timer_add"
     return onMux(mux, operation) { (mux, _) throws(MuxError) in
+        // SAFETY: only compared with null here.
         guard let timer = unsafe timer else { throw Refusal.pointer(operation) }
         let id = try mux.addTimer(after: after, every: every, tag: tag)
         // SAFETY: the caller's to be written.

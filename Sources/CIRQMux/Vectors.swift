@@ -13,7 +13,9 @@ public func irqmux_vectors_connect(
     let operation: StaticString = "irqmux_vectors_connect"
     return onMux(mux, operation, about: device.bits) { (mux, _) throws(MuxError) in
         let id = try device.id(of: mux, operation)
+        // SAFETY: only compared with null here.
         guard let vectors = unsafe vectors else { throw Refusal.pointer(operation) }
+        // SAFETY: the caller's, who waits.
         let plan = try unsafe ConnectionPlan(connection, operation)
         // SAFETY: `tags` and `vectors` have room for as many as the caller connects.
         let tags = unsafe plan.tags
@@ -56,6 +58,7 @@ public func irqmux_vectors_connect(
             routes = [.handler]
             return
         }
+        // SAFETY: only compared with null here.
         guard let base = unsafe UnsafeRawPointer(given.routes) else { throw Refusal.pointer(operation) }
         // SAFETY: the first struct's size is what all of the array have: it says where the next one is.
         let step = unsafe Int(base.loadUnaligned(as: UInt32.self))

@@ -18,6 +18,8 @@ final class INTxLine: @unchecked Sendable {
     /// The line's place among those it shares pins and ends of interrupt with; the same on whichever loop it is.
     private let place: Int
 
+    /// The guest has set DisINTx: what comes late is not for its pin.
+    var isDisabled = false
     var isTrapping = false
     /// A trapped access has shown the guest at work.
     var atWork = false

@@ -9,8 +9,9 @@ extension Mux {
     @inline(never)
     mutating func lineFired(_ slot: UInt32) {
         guard let line = lines.byPlace[Int(entries[slot].device)] else { return }
-        if line.choice.way.bypasses {
-            // On its way to the irqfd, by the fan-out: whoever tells of the guest's end of interrupt unmasks.
+        if line.choice.way.bypasses || line.isDisabled {
+            // On its way to the irqfd, by the fan-out: whoever tells of the guest's end of interrupt unmasks. Under
+            // DisINTx it is late, and fires again when the guest clears that.
             if let source = entries[slot].source { try? loop.arm(source) }
             return
         }

@@ -96,7 +96,7 @@ struct PlanTests {
         let shared = Shared()
         inParallel(2) { worker in
             if worker == 0 {
-                for sequence in 1...500_000 as ClosedRange<UInt64> { shared.record.stamp(sequence &* 1000) }
+                for sequence in 1...500_000 as ClosedRange<UInt64> { _ = shared.record.stamp(sequence &* 1000) }
                 shared.writing.store(false, ordering: .releasing)
             } else {
                 while shared.writing.load(ordering: .acquiring) {

@@ -184,6 +184,35 @@ struct INTxWayTests {
         expectSettled(try one.mux.ledger(one.attached), raised: device.raisedCount(pin))
     }
 
+    @Test("DisINTx takes the pin down, and clearing it brings back what still asserts", arguments: allListening)
+    func disINTx(tier: RingTier, waiting: WaitMode) throws {
+        let device = try Exerciser()
+        let drives = Drives()
+        var one = try INTxTests.make(device, tier, waiting: waiting)
+        try one.mux.serve(one.id, by: .userEOI(pin: drives.pin(5)))
+        for round in 0..<10 {
+            drives.levels = []
+            // In service, then disabled; or disabled before anything came; or with the signal still on its way.
+            if round % 3 != 1 { device.assertINTx() }
+            if round % 3 == 0 { try one.mux.settle() }
+            try one.mux.passDisINTx(one.id, true) { device.writeDisINTx(true) }
+            device.assertINTx()
+            try one.mux.settle()
+            #expect(drives.levels == (round % 3 == 0 ? [true, false] : []), "round \(round)")
+            try one.mux.acknowledge(one.id)
+            try one.mux.settle()
+            #expect(drives.levels.last != true && (try one.mux.lineStatus(one.id)?.isInService) == false)
+            try one.mux.passDisINTx(one.id, false) { device.writeDisINTx(false) }
+            try one.mux.settle()
+            #expect(drives.levels.last == true, "round \(round): it still asserts")
+            device.acknowledgeINTx()
+            try one.mux.acknowledge(one.id)
+            try one.mux.settle()
+            #expect(drives.levels.last == false && !device.isINTxMasked)
+        }
+        expectSettled(try one.mux.ledger(one.attached), raised: device.raisedCount(pin))
+    }
+
     @Test(
         "mapping toggle: off while in service, the first access lowers the pin, quiet opens the line",
         arguments: allListening)

@@ -9,7 +9,7 @@ extension Host {
             vectors[vector].ledger.drops[.deviceGone] += 1
             return
         }
-        switch device.raise(Vector(.msix, UInt32(vector))) {
+        switch device.raise(Vector(irq, UInt32(vector))) {
         case .signal(let eventFD): signal(eventFD, standingFor: 1)
         case .pended, .alreadyPending: vectors[vector].inDevice += 1
         case .dropped(let reason): vectors[vector].ledger.drops[reason] += 1
@@ -183,7 +183,7 @@ extension Host {
         var bits: UInt64 = 0
         for index in first..<min(first + 64, vectors.count) {
             let this = vectors[index]
-            let isKept = this.waiting > 0 || this.gate.isPending || device.isPending(Vector(.msix, UInt32(index)))
+            let isKept = this.waiting > 0 || this.gate.isPending || device.isPending(Vector(irq, UInt32(index)))
             if isKept { bits |= 1 << UInt64(index - first) }
         }
         return bits

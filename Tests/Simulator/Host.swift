@@ -37,6 +37,8 @@ struct Host: MessageSink {
     }
 
     let mutation: Mutation?
+    /// MSI or MSI-X.
+    let irq: IRQIndex
     var device: DeviceInterrupts
     /// What the host knows of the device's assignments, and what its requests can carry.
     var assignments = IRQAssignments()
@@ -52,7 +54,11 @@ struct Host: MessageSink {
 
     init(_ shape: History.Shape, _ mutation: Mutation?) {
         self.mutation = mutation
-        var profile = DeviceProfile(hasINTx: false, msiVectors: 0, msixVectors: shape.vectors)
+        irq = shape.kind == .msi ? .msi : .msix
+        let isMSI = shape.kind == .msi
+        var profile = DeviceProfile(
+            hasINTx: false, msiVectors: isMSI ? shape.vectors : 0, msixVectors: isMSI ? 0 : shape.vectors)
+        profile.msiHasPendingBits = true
         profile.hostVectors = shape.hostVectors
         profile.platformGrowsMSIX = shape.grows
         device = DeviceInterrupts(profile)
@@ -67,7 +73,7 @@ struct Host: MessageSink {
 
     mutating func perform(_ operation: MessageOperation) -> Bool {
         switch operation {
-        case .enable: return set(0, -1) || mutation == .ignoresRefusals
+        case .enable(let count): return enable(max(count, 1)) || mutation == .ignoresRefusals
         case .disable:
             disable()
             return true
@@ -98,6 +104,18 @@ struct Host: MessageSink {
             }
             return true
         }
+    }
+
+    /// MSI has all its vectors from the beginning, for it cannot grow: the largest power of two that the host has.
+    private mutating func enable(_ count: UInt32) -> Bool {
+        var count = count
+        while count > 0 {
+            var wanted = assignments
+            wanted.assign(irq, [Int32](repeating: -1, count: Int(count)))
+            if change(to: wanted) { return true }
+            count /= 2
+        }
+        return false
     }
 
     private mutating func use(_ vector: Int, _ message: InterruptMessage) -> Bool {
@@ -135,7 +153,7 @@ struct Host: MessageSink {
 
     mutating func disable() {
         if mutation == .firesInsteadOfDisabling {
-            take(device.apply(IRQRequest(.msix, .trigger, .none(count: UInt32(vectors.count)))) { _ in .notOpen })
+            take(device.apply(IRQRequest(irq, .trigger, .none(count: UInt32(vectors.count)))) { _ in .notOpen })
         } else {
             var wanted = assignments
             wanted.disable()
@@ -178,6 +196,7 @@ struct Host: MessageSink {
     mutating func arrange(_ vector: Int) -> Bool {
         let trigger = wanted(vector)
         guard trigger != vectors[vector].trigger else { return true }
+        guard irq == .msix || vector < Int(assignments.allocated) else { return false }
         guard !set(UInt32(vector), number(vector, trigger)) else {
             vectors[vector].trigger = trigger
             return true
@@ -196,7 +215,7 @@ struct Host: MessageSink {
     /// vector more, and a refusal puts everything back.
     private mutating func set(_ vector: UInt32, _ number: Int32) -> Bool {
         var wanted = assignments
-        wanted.assign(.msix, start: vector, [number])
+        wanted.assign(irq, start: vector, [number])
         if !rules.growsMSIX, IRQPlan(from: assignments, to: wanted, rules).restarts { keepPending() }
         return change(to: wanted)
     }
@@ -228,7 +247,7 @@ struct Host: MessageSink {
     /// nor the old one can be had as a whole: each vector gets back what it can.
     private mutating func salvage(_ former: UInt32) {
         var wanted = assignments
-        wanted.assign(.msix, [Int32](repeating: -1, count: Int(former)))
+        wanted.assign(irq, [Int32](repeating: -1, count: Int(former)))
         _ = change(to: wanted)
         for index in vectors.indices where vectors[index].trigger != .none {
             if !set(UInt32(index), number(index, vectors[index].trigger)) { vectors[index].trigger = .none }
@@ -252,11 +271,11 @@ struct Host: MessageSink {
     /// Assigns what is assigned once more, which writes the device's own table anew.
     mutating func rewrite(_ vector: Int) {
         let request = IRQRequest(
-            .msix, .trigger, start: UInt32(vector), .eventfd([number(vector, vectors[vector].trigger)]))
+            irq, .trigger, start: UInt32(vector), .eventfd([number(vector, vectors[vector].trigger)]))
         do throws(DeviceError) { _ = try carryOut(request) } catch {
             // It is closed by now, and the vector has none: the next change begins from there.
             var wanted = assignments
-            wanted.remove(.msix, UInt32(vector)..<UInt32(vector) + 1)
+            wanted.remove(irq, UInt32(vector)..<UInt32(vector) + 1)
             assignments = wanted
             vectors[vector].trigger = .none
         }

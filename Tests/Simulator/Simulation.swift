@@ -5,11 +5,15 @@ public enum Simulation {
     /// Carries out a history; `nil` when nothing is wrong.
     public static func run(_ history: History, mutation: Mutation? = nil) -> Failure? {
         do throws(Failure) {
-            if history.shape.isLine {
-                var world = LineWorld(history.shape, mutation)
+            switch history.shape.kind {
+            case .msix:
+                var world = MSIXWorld(history.shape, mutation)
                 try world.run(history.steps)
-            } else {
-                var world = World(history.shape, mutation)
+            case .msi:
+                var world = MSIWorld(history.shape, mutation)
+                try world.run(history.steps)
+            case .line:
+                var world = LineWorld(history.shape, mutation)
                 try world.run(history.steps)
             }
         } catch { return error }
@@ -59,10 +63,7 @@ public enum Simulation {
         let shape = history.shape
         var lines = [
             "seed \(history.seed): \(failure.map(\.text) ?? "nothing is wrong")",
-            shape.isLine
-                ? "  INTx of \(shape.vectors) functions on one line"
-                : "  \(shape.vectors) vectors, \(shape.hostVectors) at the host, MSI-X "
-                    + (shape.grows ? "grows" : "does not grow"),
+            "  \(shape)",
         ]
         for (index, step) in shortest.steps.enumerated() { lines.append("  \(index + 1). \(step)") }
         lines.append("  again: make test-sim SEED=\(history.seed)")

@@ -67,35 +67,52 @@ public struct History: Sendable {
     /// What happens, in order.
     public var steps: [Step]
 
+    /// What a history is about: MSI-X or MSI of one function, or INTx of several.
+    public enum Kind: Sendable { case msix, msi, line }
+
     /// The machine: how many vectors, what the host has left, and whether MSI-X grows.
-    public struct Shape: Sendable {
+    public struct Shape: Sendable, CustomStringConvertible {
         /// Vectors of the function.
         public var vectors: UInt32
-        /// INTx of so many functions in place of MSI-X of one.
-        public var isLine: Bool
+        /// What the vectors are.
+        public var kind: Kind
         /// Vectors that the host has left.
         public var hostVectors: UInt32
         /// MSI-X vectors can be added after enabling.
         public var grows: Bool
         /// Something may go wrong.
         public var faults: Bool
+
+        /// In words.
+        public var description: String {
+            switch kind {
+            case .line: "INTx of \(vectors) functions on one line"
+            case .msi: "MSI, \(vectors) vectors, \(hostVectors) at the host"
+            case .msix: "MSI-X, \(vectors) vectors, \(hostVectors) at the host, \(grows ? "grows" : "does not grow")"
+            }
+        }
     }
 
     /// What the seed says.
     public init(seed: UInt64, steps count: Int = 200) {
         self.seed = seed
         var dice = SimDice(seed)
-        let isLine = dice.below(4) == 0
-        let vectors = isLine ? 1 + dice.below(3) : 2 + dice.below(9)
+        let kind: Kind = [.msix, .msix, .msix, .msix, .msi, .msi, .line, .line][Int(dice.below(8))]
+        let vectors: UInt32 =
+            switch kind {
+            case .msix: 2 + dice.below(9)
+            case .msi: 1 << dice.below(4)
+            case .line: 1 + dice.below(3)
+            }
         let scarce = dice.below(6) == 0
         shape = Shape(
-            vectors: vectors, isLine: isLine, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
+            vectors: vectors, kind: kind, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
             grows: dice.below(3) > 0,
             faults: dice.below(2) == 0)
         steps = []
         steps.reserveCapacity(count)
         // Most of the time a guest has its interrupts on.
-        if !isLine, dice.below(8) > 0 { steps.append(Step(kind: .control, vector: 0, argument: 2)) }
+        if kind != .line, dice.below(8) > 0 { steps.append(Step(kind: .control, vector: 0, argument: 2)) }
         while steps.count < count { steps.append(Self.step(&dice, shape)) }
     }
 
@@ -114,7 +131,7 @@ public struct History: Sendable {
 
     private static func step(_ dice: inout SimDice, _ shape: Shape) -> Step {
         while true {
-            let kinds = shape.isLine ? lineTable : table
+            let kinds = shape.kind == .line ? lineTable : table
             let kind = kinds[Int(dice.below(UInt32(kinds.count)))]
             let step = Step(
                 kind: kind, vector: dice.below(shape.vectors), argument: UInt32(truncatingIfNeeded: dice.next() >> 32))

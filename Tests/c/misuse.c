@@ -28,10 +28,14 @@ static int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vect
     static irqmux_intx_service service;
     static irqmux_statistics statistics;
     static irqmux_histogram histogram;
+    static irqmux_messages_config messages;
+    static irqmux_messages_report report;
     static uint64_t number;
     static uint32_t small;
     irqmux_pair pair = {0x100000001}, *pair_out = &pair;
     ops = board_ops();
+    messages = (irqmux_messages_config){.size = sizeof messages, .index = IRQMUX_MSIX};
+    report = (irqmux_messages_report){.size = sizeof report, .index = IRQMUX_MSIX};
     event.size = sizeof event, ring.size = sizeof ring, ledger.size = sizeof ledger, info.size = sizeof info;
     connection = (irqmux_connection){.size = sizeof connection, .index = IRQMUX_MSI, .count = 1};
     route = (irqmux_route){.size = sizeof route, .kind = IRQMUX_ROUTE_PARKED};
@@ -84,18 +88,28 @@ static int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vect
     case 42: return irqmux_vector_disconnect(mux, vector);
     case 43: return irqmux_device_detach(mux, device, NULL);
     case 44: return irqmux_mux_destroy(mux);
+    case 45: return irqmux_messages_serve(mux, device, &messages);
+    case 46: return irqmux_messages_read(mux, device, IRQMUX_AREA_TABLE, 0, 4, &number);
+    case 47: return irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, 0, 4, 0);
+    case 48: return irqmux_messages_do(mux, device, IRQMUX_MSIX, IRQMUX_MESSAGES_RESET);
+    case 49: return irqmux_messages_report_read(mux, device, &report);
+    case 50: return irqmux_messages_vector(mux, device, IRQMUX_MSIX, 0, vectors);
+    case 51: return irqmux_state_save(mux, device, NULL, 0, &number);
+    case 52: return irqmux_state_load(mux, device, "", 1);
+    case 53: return irqmux_device_adopt(mux, 0, 0, &made);
+    case 54: return irqmux_device_open(mux, "0000:00:00.0", &made);
     // From here on: for any thread.
-    case 45: return irqmux_mux_stop(mux);
-    case 46: return irqmux_mux_fd(mux);
-    case 47: return irqmux_pair_complete(mux, pair);
-    case 48: return irqmux_intx_ioapic_eoi(mux, 1);
-    case 49: return irqmux_statistics_read(mux, &statistics);
-    case 50: return irqmux_histogram_read(mux, &histogram);
+    case 55: return irqmux_mux_stop(mux);
+    case 56: return irqmux_mux_fd(mux);
+    case 57: return irqmux_pair_complete(mux, pair);
+    case 58: return irqmux_intx_ioapic_eoi(mux, 1);
+    case 59: return irqmux_statistics_read(mux, &statistics);
+    case 60: return irqmux_histogram_read(mux, &histogram);
     default: return 1;
     }
 }
 
-enum { all_calls = 51, mux_thread_calls = 45, first_handle_call = 14 };
+enum { all_calls = 61, mux_thread_calls = 55 };
 
 static irqmux_mux made(irqmux_device *device, irqmux_vector *vector, struct board *board, struct tally *tally) {
     memset(tally, 0, sizeof *tally);
@@ -128,7 +142,8 @@ static void foreign_handles(void) {
     struct board board;
     struct tally tally;
     irqmux_mux mux = made(&device, &vector, &board, &tally);
-    const int of_device[] = {14, 15, 16, 39, 43}, of_vector[] = {17, 18, 19, 20, 21, 32, 33, 35, 38, 40, 42};
+    const int of_device[] = {14, 15, 16, 39, 43, 45, 46, 47, 48, 49, 50, 51, 52};
+    const int of_vector[] = {17, 18, 19, 20, 21, 32, 33, 35, 38, 40, 42};
     for (size_t at = 0; at < sizeof of_device / sizeof *of_device; at++) {
         FAILS(call(of_device[at], mux, no_device, vector), EINVAL);
         FAILS(call(of_device[at], mux, odd_device, vector), EBADF);

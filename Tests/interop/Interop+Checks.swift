@@ -8,7 +8,7 @@ extension Interop {
     static func identity(_ driver: borrowing Driver) throws {
         try requireEqual(try driver.device.readRegion(7, offset: 0, count: 4), 0x4951_1234, "vendor and device")
         try requireEqual(try driver.read(.magic), 0x5851_5249, "MAGIC")
-        try requireEqual(try driver.device.regions[2].size, 0x4000, "size of BAR 2")
+        try requireEqual(driver.device.regions[2].size, 0x4000, "size of BAR 2")
         for index in [IRQIndex.msi, .msix] {
             try driver.write(.index, index.rawValue)
             try requireEqual(try driver.read(.vectors), try driver.count(index), "\(index) vectors, device and kernel")

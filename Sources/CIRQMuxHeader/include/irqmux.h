@@ -538,6 +538,78 @@ int32_t irqmux_watchdog_start(irqmux_mux mux, uint64_t within_ns, uint64_t storm
 // Stops watching. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
 int32_t irqmux_watchdog_stop(irqmux_mux mux);
 
+// ---- What a guest sees: MSI-X and MSI
+
+// The VMM traps the guest's accesses and hands them on; the device's vectors are connected, routed and masked as the
+// guest's registers say (docs/guest-interrupts.md). The mux needs a guest, attached with its table.
+
+enum { IRQMUX_MESSAGES_REQUESTER = 1, IRQMUX_MSI_64BIT = 2, IRQMUX_MSI_MASKABLE = 4 };
+
+typedef struct irqmux_messages_config {
+    uint32_t size;
+    uint32_t flags;     // IRQMUX_MESSAGES_*, IRQMUX_MSI_*
+    uint32_t index;     // IRQMUX_MSIX or IRQMUX_MSI
+    uint32_t vectors;   // to offer; MSI: a power of two up to 32; MSI-X: 0 for all
+    uint32_t requester; // with IRQMUX_MESSAGES_REQUESTER: the device's requester ID
+    uint32_t next;      // MSI: the next capability's offset, as the guest reads it
+} irqmux_messages_config;
+
+// Serves a device's MSI-X or MSI to the guest, as after a reset. One of each a device. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -E2BIG, -EBADF, -EPERM, -ENODEV (the device has none), -EBUSY (connected, or served already).
+int32_t irqmux_messages_serve(irqmux_mux mux, irqmux_device device, const irqmux_messages_config *config);
+
+enum {
+    IRQMUX_AREA_TABLE = 0,   // MSI-X: the table in its BAR
+    IRQMUX_AREA_PENDING = 1, // MSI-X: the pending bits; read-only
+    IRQMUX_AREA_CONTROL = 2, // MSI-X: the message control register, offset 0, width 2
+    IRQMUX_AREA_MSI = 3,     // MSI: the capability, from its first byte
+};
+
+// The guest read: what it gets, all ones where PCI leaves it open. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF, -EPERM, -ENODATA (it is not served).
+int32_t irqmux_messages_read(
+    irqmux_mux mux, irqmux_device device, uint32_t area, uint64_t offset, uint32_t width, uint64_t *value);
+
+// The guest wrote; what it asks for is carried out before this returns. What was refused is told by
+// irqmux_messages_report_read, and asked for again when the guest touches the vector. Thread: mux. Blocks: mux.
+// Errors: as irqmux_messages_read.
+int32_t irqmux_messages_write(
+    irqmux_mux mux, irqmux_device device, uint32_t area, uint64_t offset, uint32_t width, uint64_t value);
+
+enum { IRQMUX_MESSAGES_RESET = 0, IRQMUX_MESSAGES_RETRY = 1, IRQMUX_MESSAGES_REPAIR = 2 };
+
+// RESET: the function is about to be reset: registers as after power-on, every vector let go. RETRY: asks again for
+// what was refused. REPAIR: the device's own table was wiped behind VFIO's back: every vector is assigned again.
+// Thread: mux. Blocks: mux. Errors: as irqmux_messages_read, what SET_IRQS says (REPAIR).
+int32_t irqmux_messages_do(irqmux_mux mux, irqmux_device device, uint32_t index, uint32_t what);
+
+typedef struct irqmux_messages_report {
+    uint32_t size;
+    uint32_t index;         // in: IRQMUX_MSIX or IRQMUX_MSI
+    uint32_t enabled;       // 0 or 1
+    int32_t last_error;     // negated errno of the last refusal; 0 for none
+    uint64_t refusals, regrowths, short_answers, kicks, repairs;
+} irqmux_messages_report;
+
+// What serving came to so far. Thread: mux. Blocks: mux. Errors: as irqmux_messages_read.
+int32_t irqmux_messages_report_read(irqmux_mux mux, irqmux_device device, irqmux_messages_report *report);
+
+// The vector that stands for one of the guest's, for irqmux_vector_read and the ledger. Thread: mux. Blocks: mux.
+// Errors: as irqmux_messages_read, -ENOENT (the guest does not use it).
+int32_t irqmux_messages_vector(
+    irqmux_mux mux, irqmux_device device, uint32_t index, uint32_t number, irqmux_vector *vector);
+
+// Saves what is served of a device: registers, pending bits, accounts. `length` is set; with too small a `capacity`, or
+// a null `state`, only that. Changes nothing else. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF, -EPERM, -ENODATA (nothing is served), -ENOBUFS (`capacity` is too small).
+int32_t irqmux_state_save(
+    irqmux_mux mux, irqmux_device device, void *state, uint64_t capacity, uint64_t *length);
+
+// Loads a state into what is served of a device, which must be as after a reset. Everything is checked before anything
+// is touched. Load when the guest's local APICs have their state, before its processors run. Thread: mux. Blocks: mux.
+// Errors: -EINVAL (not a state, damaged, or another device's), -EBADF, -EPERM, -ENODATA, -EBUSY (not reset).
+int32_t irqmux_state_load(irqmux_mux mux, irqmux_device device, const void *state, uint64_t length);
+
 // ---- What happened
 
 // The account of a vector, or of all vectors of a device. Some microseconds a vector. Thread: mux. Blocks: mux.

@@ -62,7 +62,7 @@ private struct RequestBench {
     }
 
     /// A sample driver (mtty) masks INTx by itself also when it is triggered from software.
-    private func unmask() throws {
+    private func unmask() throws(DeviceError) {
         guard index == .intx, try device.interruptInfo(.intx).maskable else { return }
         _ = try device.setInterrupts(IRQRequest(.intx, .unmask, .none(count: 1)))
     }
@@ -80,8 +80,8 @@ private struct RequestBench {
         var wanted = state
         wanted.remove(index, part)
         if let wrong = try change(to: wanted) { return wrong }
-        try unmask()
         do throws(DeviceError) {
+            try unmask()
             _ = try device.setInterrupts(IRQRequest(index, .trigger, .none(count: all.upperBound)))
         } catch {
             // Where nothing is left to signal, some drivers (mtty) say so.

@@ -1,17 +1,7 @@
 import InterruptModel
 
-/// A run failed: what was wrong, and after which step.
-public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
-    /// The step, from 0; the number of steps for the judgement at the end.
-    public var step: Int
-    /// What is wrong.
-    public var text: String
-    /// Both.
-    public var description: String { "after step \(step): \(text)" }
-}
-
 /// The guest's MSI-X machine, the host below it, and the reference that judges both.
-struct World {
+struct MSIXWorld: JudgedWorld {
     var table: MSIXTable
     var host: Host
     var reference: Reference
@@ -37,19 +27,13 @@ struct World {
             try judge(index)
         }
         // In the end everything is well and everybody is there: nothing may be owed any more.
-        host.heal()
-        for vector in host.vectors.indices {
-            host.park(vector, false)
-            host.halt(vector, false)
-        }
+        healAll()
         table.retry()
         table.synchronise(&host)
-        host.commit()
-        host.turn()
-        try judge(steps.count)
-        try judgeDelivery(steps.count)
-        try judgeAccounts(steps.count)
+        try judgeEnd(steps.count)
     }
+
+    func isRefused(_ vector: Int) -> Bool { table.isRefused(UInt32(vector)) }
 
     // MARK: Steps
 
@@ -236,45 +220,5 @@ struct World {
         var saved = saved
         for vector in 0..<shape.vectors { saved.clearPending(vector) }
         return saved
-    }
-
-    // MARK: Judgement
-
-    /// What came to the guest in this step, and what it read.
-    private mutating func judge(_ step: Int) throws(Failure) {
-        for receipt in host.receipts {
-            let wrong = reference.receive(
-                receipt.vector, address: receipt.message.address, data: receipt.message.data,
-                standingFor: receipt.count)
-            if let wrong { throw Failure(step: step, text: wrong) }
-        }
-        host.receipts.removeAll(keepingCapacity: true)
-        if let disagreement { throw Failure(step: step, text: disagreement) }
-    }
-
-    /// Nothing keeps anything from the guest any more: nothing may be owed to an unmasked vector.
-    private func judgeDelivery(_ step: Int) throws(Failure) {
-        for vector in host.vectors.indices where !reference.isMasked(vector) {
-            if table.isRefused(UInt32(vector)), shape.hostVectors < shape.vectors { continue }
-            let entry = reference.entries[vector]
-            if entry.isKickDue {
-                throw Failure(step: step, text: "vector \(vector) was open when saved, and was not told when loaded")
-            }
-            guard entry.owed > 0 || entry.isUntold else { continue }
-            throw Failure(step: step, text: "vector \(vector) was raised, is unmasked, and never reached the guest")
-        }
-    }
-
-    /// The ledger closes, and says what the reference says.
-    private func judgeAccounts(_ step: Int) throws(Failure) {
-        for vector in host.vectors.indices {
-            let (ledger, entry) = (host.ledger(vector), reference.entries[vector])
-            guard ledger.unexplained == 0 else {
-                throw Failure(step: step, text: "vector \(vector): \(ledger.unexplained) of its signals unexplained")
-            }
-            guard ledger.delivered == entry.received, ledger.pending == entry.owed, ledger.raised == entry.raised,
-                ledger.coalesced == entry.merged, ledger.dropped == entry.givenUp
-            else { throw Failure(step: step, text: "vector \(vector): the ledger says \(ledger), the guest \(entry)") }
-        }
     }
 }
