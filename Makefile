@@ -2,10 +2,11 @@
 PREFIX ?= /usr/local
 SIGNALS ?= 10000000
 SEEDS ?= 10000
+SECONDS ?= 60
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-fast test-vm test-interop soak test-sim embedded gate bench lint docs install uninstall c-library deb \
-	clean packages bench-packages
+.PHONY: help demo build test test-fast test-vm test-interop fuzz soak test-sim embedded gate bench lint docs install \
+	uninstall c-library deb clean packages bench-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -24,6 +25,9 @@ test-fast: packages ## unit tests only: no house rules, Embedded build or hot-pa
 
 test-vm: packages ## REQUESTS= SEED=: real VFIO, mdev, SR-IOV and nested KVM, in an emulated machine
 	@REQUESTS="$(REQUESTS)" SEED="$(SEED)" Scripts/test-vm.sh
+
+fuzz: packages ## SECONDS=: hostile bytes for vfio-user's decoders, server and client; grows the corpus
+	@Scripts/fuzz.sh $(SECONDS) keep
 
 test-interop: packages ## KERNEL=: the Exerciser over vfio-user in QEMU, and irqmux driving it inside
 	@KERNEL="$(KERNEL)" Scripts/test-interop.sh

@@ -133,9 +133,16 @@ if embedded {
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
         tests(
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
-        tests("CommandTests", ["irqmux", "HostDevices", "EventRing", "InterruptModel", "VFIO"]),
+        tests("CommandTests", ["irqmux", "HostDevices", "VFIOUser", "EventRing", "InterruptModel", "VFIO"]),
         // Inside the emulated machine only: Scripts/test-vm.sh.
         tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
+    // libFuzzer brings its own main function, so this builds with --sanitize fuzzer only: Scripts/fuzz.sh.
+    if Context.environment["IRQMUX_FUZZ"] != nil {
+        package.targets.append(
+            .executableTarget(
+                name: "irqmux-fuzz", dependencies: ["VFIOUser", "InterruptModel", "EventRing", "CKernel"],
+                path: "Tests/fuzz/irqmux-fuzz", swiftSettings: settings))
+    }
 }

@@ -36,6 +36,16 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "CVFIOUserPeer", linkerSettings: [.linkedLibrary("pthread")]),
+        .executableTarget(
+            name: "vfio-user-bench",
+            dependencies: [
+                "CVFIOUserPeer",
+                .product(name: "IRQMux", package: "irqmux"),
+                .product(name: "VFIOUser", package: "irqmux"),
+            ],
+            swiftSettings: settings
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

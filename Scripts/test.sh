@@ -88,6 +88,7 @@ if [[ $scope == all ]]; then
     emulated_machine
     interop
     stage "soak, scaled down" Scripts/soak.sh 300000 1
+    stage "fuzzing of vfio-user, scaled down" Scripts/fuzz.sh 15
     stage "simulator, 10000 seeds" Scripts/sim.sh 10000 1
     stage "simulator finds every mutation" Scripts/sim.sh mutations
     stage "embedded build, linked and run from C" Scripts/embedded.sh

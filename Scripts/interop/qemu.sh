@@ -6,7 +6,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 suite=trixie
 package=qemu-system-x86
-folder=${XDG_CACHE_HOME:-$HOME/.cache}/irqmux-interop/qemu
+folder=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/irqmux-interop/qemu
+mkdir -p "$(dirname "$folder")"
+# One at a time: the cache is everybody's.
+exec {lock}>"$folder.lock"
+flock "$lock"
 # What is made depends on this file too.
 stamp=$(cksum <"Scripts/interop/qemu.sh")
 if [[ -x $folder/qemu && -f $folder/stamp && $(<"$folder/stamp") == "$stamp" ]]; then

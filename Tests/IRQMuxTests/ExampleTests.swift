@@ -54,9 +54,24 @@ struct ExampleTests {
         #expect(lines[1].wholeMatch(of: rate) != nil, "\(lines[1])")
     }
 
+    @Test("mediated-device serves a serial port, and a driver gets back every byte by its interrupts")
+    func mediatedDevice() throws {
+        let run = try Example("mediated-device").run("333")
+        #expect(run.status == 0 && run.diagnostics.isEmpty, "\(run.diagnostics)")
+        let lines = run.output.split(separator: "\n")
+        try #require(lines.count == 3, "\(run.output)")
+        #expect(lines[0] == "333 bytes sent, 333 received back, all right")
+        let taken = lines[1].split(separator: " ")
+        try #require(
+            taken.count == 5 && lines[1].hasPrefix("interrupts taken: ") && lines[1].hasSuffix(" unexplained 0"))
+        // Sixteen bytes go with an interrupt, and come with another.
+        #expect((Int(taken[2].dropLast()) ?? 0) >= 2 * 333 / 16)
+        #expect(lines[2].hasSuffix(", refused 0"))
+    }
+
     @Test(
         "an argument that is no number ends in status 64 and a line that says what is accepted; --help is no error",
-        arguments: ["micro-vmm", "rpc-pair"])
+        arguments: ["micro-vmm", "rpc-pair", "mediated-device"])
     func usage(name: String) throws {
         let example = try Example(name)
         for arguments in [["many"], ["0"], ["10", "10"]] {

@@ -76,7 +76,9 @@ final class RealDevice: InterruptDevice, Sendable {
     func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
         try device.writeRegion(region, offset: offset, count: count, value: value)
     }
+    /// A line that is unmasked while the device asserts fires again, uncounted: then only the kernel knows.
     func raisedCount(_ vector: Vector) -> UInt64? {
+        guard index != .intx else { return nil }
         guard vector.index == index else { return 0 }
         return raised[Int(vector.number)].value.load(ordering: .sequentiallyConsistent)
     }

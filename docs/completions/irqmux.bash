@@ -173,13 +173,13 @@ _irqmux() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    doctor|devices|info|loopback|latency|explain|bind|unbind|mdev|sriov|help)
+    doctor|devices|info|loopback|latency|serve|explain|bind|unbind|mdev|sriov|help)
         # Offer subcommand argument completions
         "_irqmux_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'doctor devices info loopback latency explain bind unbind mdev sriov help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'doctor devices info loopback latency serve explain bind unbind mdev sriov help' -- "${cur}"))
         ;;
     esac
 }
@@ -333,6 +333,33 @@ _irqmux_latency() {
         ;;
     '--output')
         __irqmux_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_irqmux_serve() {
+    repeating_flags=()
+    non_repeating_flags=(--once --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--socket --device --metrics --format)
+    __irqmux_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--socket')
+        __irqmux_add_completions -f
+        return
+        ;;
+    '--device')
+        return
+        ;;
+    '--metrics')
+        __irqmux_add_completions -f
+        return
+        ;;
+    '--format')
+        __irqmux_add_completions -W 'text'$'\n''json'
         return
         ;;
     esac

@@ -32,6 +32,8 @@ function __irqmux_parse_tokens -S
             __irqmux_parse_subcommand 0 'device=' 'vectors=' 'storm=' 'seed=' 'wait=' 'format=' 'output=' 'version' 'h/help'
         case 'latency'
             __irqmux_parse_subcommand 0 'path=' 'wait=' 'device=' 'index=' 'vectors=' 'rate=' 'count=' 'duration=' 'warmup=' 'cpu=' 'assert=+' 'format=' 'output=' 'version' 'h/help'
+        case 'serve'
+            __irqmux_parse_subcommand 0 'socket=' 'device=' 'once' 'metrics=' 'format=' 'version' 'h/help'
         case 'explain'
             __irqmux_parse_subcommand -r 1 'device=' 'dialect=' 'host-vectors=' 'format=' 'version' 'h/help'
         case 'bind'
@@ -116,6 +118,7 @@ complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmu
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'info' -d 'Tell what a device is and which interrupts it has.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'loopback' -d 'Play every interrupt of a device back, and prove that none is lost.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'latency' -d 'Measure how long an interrupt takes from its signal to its handler.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'serve' -d 'Serve the software device over vfio-user, to a VMM or to another irqmux.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'explain' -d 'Tell what VFIO_DEVICE_SET_IRQS requests would do, and why.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'bind' -d 'Give PCI functions to vfio-pci.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_positional "irqmux" -eq 1' -fa 'unbind' -d 'Take PCI functions away from VFIO and give them back what they had.'
@@ -162,6 +165,13 @@ complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options 
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" output' -l 'output' -d 'Where the report goes instead of stdout.' -rF
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" version' -l 'version' -d 'Show the version.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" socket' -l 'socket' -d 'Where clients connect: the path of a socket that does not exist yet.' -rF
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1 (default: software).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" once' -l 'once' -d 'End when the first client has gone.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" metrics' -l 'metrics' -d 'A file for counters in the text form of Prometheus, fresh each second.' -rF
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" format' -l 'format' -d 'The form of the report at the end.' -rfka 'text json'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" version' -l 'version' -d 'Show the version.'
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" h help' -s 'h' -l 'help' -d 'Show help information.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" device' -l 'device' -d 'The software device\'s layout, as in software:msix=64,msi=32,intx=1.' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" dialect' -l 'dialect' -d 'Whose rules are followed: linux, linux-6.1 and later, or libvfio-user (default: linux).' -rfka 'linux linux-6.1 linux-6.12 libvfio-user'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux explain" host-vectors' -l 'host-vectors' -d 'How many MSI or MSI-X vectors the host has left for the device (default: 2048).' -rfka ''

@@ -24,7 +24,7 @@ struct Report {
         }
         lines += [
             "",
-            "Nanoseconds; routing-2048 counts commits.",
+            "Nanoseconds; routing-2048 and msix-commits-2048 count commits, msix-enable-2048 counts calls.",
             "Median of \(rounds) rounds; ratios are taken within each round, and then their median.",
             "",
         ]

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import InterruptModel
 internal import VFIO
 internal import VFIOUser
@@ -43,7 +44,7 @@ enum DeviceOpeners {
         guard case .vfioUser(let path) = name else { return nil }
         let device: VFIOUserDevice
         do throws(VFIOUserError) { device = try VFIOUserDevice(path: path) } catch {
-            throw CommandFailure(error.kind == .protocolViolation ? .failure : .unavailable, "\(name): \(error)")
+            throw CommandFailure(opening: name, error)
         }
         return try DrivenDevice(
             name, device, kind: [(key: "kind", value: "vfio-user")], hasConfiguration: device.device.regions > 7)
@@ -75,5 +76,21 @@ extension CommandFailure {
         var text = "\(name): \(error)"
         if error.reason == .notBound { text = text.replacing("irqmux bind ADDRESS", with: "irqmux bind \(name)") }
         self.init(error.isObstacle ? .unavailable : .failure, text)
+    }
+}
+
+extension CommandFailure {
+    /// A device behind a socket that cannot be opened: a path that cannot be one was typed wrongly, a server that is not
+    /// there, is busy or speaks another version is what the machine lacks, and anything else is the server's fault.
+    init(opening name: DeviceName, _ error: VFIOUserError) {
+        let status: ExitStatus =
+            switch (error.kind, error.errno) {
+            case (.system, ENOTSOCK), (.system, ENAMETOOLONG): .usage
+            case (.otherVersion, _), (.refused, EBUSY), (.system, ENOENT), (.system, ECONNREFUSED), (.system, EACCES),
+                (.system, EAGAIN):
+                .unavailable
+            default: .failure
+            }
+        self.init(status, "\(name): \(error)")
     }
 }

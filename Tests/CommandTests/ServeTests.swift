@@ -1,0 +1,180 @@
+import EventRing
+import Foundation
+import Glibc
+import InterruptModel
+import Testing
+import VFIOUser
+
+@Suite("irqmux serve", .serialized, .timeLimit(.minutes(10)))
+struct ServeTests {
+    /// `irqmux serve`, running.
+    private final class Serving {
+        let path = "/tmp/irqmux-serve-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+        private let process = Process()
+        private let output = Pipe()
+        private let diagnostics = Pipe()
+
+        init(_ arguments: [String] = []) throws {
+            process.executableURL = CommandProcess.binary
+            process.arguments = ["serve", "--socket", path] + arguments
+            process.standardOutput = output
+            process.standardError = diagnostics
+            try process.run()
+            // The socket is there before the line that says so.
+            for _ in 0..<4000 where !FileManager.default.fileExists(atPath: path) && process.isRunning { usleep(5000) }
+        }
+
+        deinit {
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+            process.waitUntilExit()
+            try? FileManager.default.removeItem(atPath: path)
+        }
+
+        func terminate() { kill(process.processIdentifier, SIGTERM) }
+
+        /// Waits for the end: status and stdout.
+        func end() -> (status: Int32, output: String) {
+            let written = output.fileHandleForReading.readDataToEndOfFile()
+            process.waitUntilExit()
+            return (process.terminationStatus, String(decoding: written, as: UTF8.self))
+        }
+
+        /// Resident memory in bytes.
+        func resident() throws -> Int {
+            let text = try String(contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+            let line = try #require(text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
+            return try #require(Int(line.filter(\.isNumber))) * 1024
+        }
+
+        func descriptors() throws -> Int {
+            try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process.processIdentifier)/fd").count
+        }
+    }
+
+    /// A client, as soon as the one before has gone.
+    private func client(_ path: String) throws -> VFIOUserClient {
+        while true {
+            do throws(VFIOUserError) { return try VFIOUserClient.connecting(to: path) } catch {
+                guard error.errno == EBUSY || error.errno == EAGAIN else { throw error }
+                usleep(200)
+            }
+        }
+    }
+
+    private func assign(_ numbers: [Int32], _ path: String) throws {
+        var client = try client(path)
+        try client.setInterrupts(IRQRequest(.msix, .trigger, .eventfd(numbers)))
+    }
+
+    @Test("2048 vectors fit in 16 MiB, and ten thousand connections leave neither memory nor descriptors behind")
+    func memory() throws {
+        var limit = rlimit()
+        // SAFETY: the structure lives for the calls.
+        try #require(unsafe getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        limit.rlim_cur = max(limit.rlim_cur, 8192)
+        // SAFETY: as above.
+        try #require(unsafe setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0, "RLIMIT_NOFILE must exceed 8192")
+        let serving = try Serving(["--device", "software:msix=2048,msi=0,intx=1"])
+        let numbers = try (0..<2048).map { _ in try EventFD().release() }
+        defer { for number in numbers { close(number) } }
+        var early = 0
+        var open = 0
+        for round in 0..<10_000 {
+            try assign(Array(numbers.prefix(8)), serving.path)
+            if round == 2000 {
+                try assign(numbers, serving.path)
+                let probe = try client(serving.path)
+                early = try serving.resident()
+                open = try serving.descriptors()
+                _ = consume probe
+            }
+        }
+        var last = try client(serving.path)
+        try last.setInterrupts(IRQRequest(.msix, .trigger, .eventfd(numbers)))
+        let late = try serving.resident()
+        #expect(late <= 16 << 20, "\(late >> 10) KiB with 2048 vectors")
+        #expect(late - early <= 1 << 20, "\(early >> 10) KiB grew to \(late >> 10) KiB")
+        try last.setInterrupts(IRQRequest(.msix, .trigger, .none(count: 0)))
+        #expect(try serving.descriptors() <= open + 1)
+    }
+
+    @Test("SIGTERM ends it with what it did, and takes the socket away")
+    func terminated() throws {
+        let serving = try Serving(["--format", "json"])
+        try assign([EventFD().release()], serving.path)
+        serving.terminate()
+        let (status, output) = serving.end()
+        #expect(status == 0)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        #expect(object["schema"] as? String == "irqmux.serve/1" && object["clients"] as? Int == 1)
+        #expect(!FileManager.default.fileExists(atPath: serving.path))
+    }
+
+    @Test("once ends it with the first client, and the counters are in the file")
+    func once() throws {
+        let metrics = "/tmp/irqmux-metrics-\(getpid()).prom"
+        defer { try? FileManager.default.removeItem(atPath: metrics) }
+        let serving = try Serving(["--once", "--metrics", metrics])
+        try assign([EventFD().release()], serving.path)
+        let (status, output) = serving.end()
+        #expect(status == 0 && output.hasPrefix("served 1 clients, "))
+        let text = try String(contentsOfFile: metrics, encoding: .utf8)
+        #expect(
+            text.contains("\nirqmux_serve_clients_total 1\n") && text.contains("\nirqmux_serve_client_connected 0\n"))
+    }
+
+    @Test("a path that is no socket is a usage error, one that is served is not taken over; one line each")
+    func paths() throws {
+        let file = "/tmp/irqmux-file-\(getpid())"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: file))
+        let wrong = try CommandProcess.run("serve", "--socket", file)
+        #expect(wrong.status == 64 && wrong.diagnosticLines.count == 1 && wrong.output.isEmpty)
+        #expect(wrong.diagnostics.contains("no socket"))
+        let serving = try Serving()
+        let taken = try CommandProcess.run("serve", "--socket", serving.path)
+        #expect(taken.status == 2 && taken.diagnosticLines.count == 1)
+        #expect(taken.diagnostics.contains("another server listens"))
+        let long = try CommandProcess.run("serve", "--socket", String(repeating: "a", count: 108))
+        #expect(long.status == 64 && long.diagnosticLines.count == 1)
+        let nowhere = try CommandProcess.run("serve", "--socket", "/tmp/irqmux-no-such-directory/a.sock")
+        #expect(nowhere.status == 2 && nowhere.diagnosticLines.count == 1)
+        let device = try CommandProcess.run("serve", "--socket", file, "--device", "vfio-user:/tmp/a.sock")
+        #expect(device.status == 69 && device.diagnosticLines.count == 1)
+    }
+
+    @Test(
+        "a device behind a socket that cannot be opened is one line, with the status that says whose matter it is",
+        arguments: ["info", "loopback"])
+    func badDevices(command: String) throws {
+        let file = "/tmp/irqmux-device-\(getpid())-\(command)"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: file))
+        let wrong = try CommandProcess.run(command, "--device", "vfio-user:\(file)")
+        #expect(wrong.status == 64 && wrong.diagnosticLines.count == 1 && wrong.diagnostics.contains("no socket"))
+        let absent = try CommandProcess.run(command, "--device", "vfio-user:/tmp/irqmux-nobody.sock")
+        #expect(absent.status == 69 && absent.diagnosticLines.count == 1)
+        #expect(absent.diagnostics.contains("start the server"))
+        // A server that is busy with another client.
+        let serving = try Serving()
+        let other = try client(serving.path)
+        let busy = try CommandProcess.run(command, "--device", "vfio-user:\(serving.path)")
+        #expect(busy.status == 69 && busy.diagnosticLines.count == 1 && busy.diagnostics.contains("another client"))
+        let minor = other.minor
+        #expect(minor == 2)
+    }
+
+    @Test("info and loopback drive a served device as any other, and a vector that it lacks is a usage error")
+    func driven() throws {
+        let serving = try Serving(["--device", "software:msix=16,msi=8,intx=1"])
+        let info = try CommandProcess.run("info", "--device", "vfio-user:\(serving.path)", "--format", "json")
+        #expect(info.status == 0, "\(info.diagnostics)")
+        let indexes = try #require(try info.object()["indexes"] as? [[String: Any]])
+        #expect(indexes.first { $0["index"] as? String == "msix" }?["count"] as? Int == 16)
+        let loopback = try CommandProcess.run(
+            "loopback", "--device", "vfio-user:\(serving.path)", "--storm", "500", "--format", "json")
+        #expect(loopback.status == 0, "\(loopback.diagnostics)\(loopback.output)")
+        let ledger = try #require(try loopback.object()["ledger"] as? [String: Any])
+        #expect(ledger["unexplained"] as? Int == 0)
+    }
+}
