@@ -63,7 +63,8 @@ shared() {
     local needed foreign
     needed=$(objdump -p "$out/libirqmux.so.0" | awk '$1 == "NEEDED" { print $2 }')
     if grep -q swift <<<"$needed"; then die 1 "libirqmux.so.0 needs Swift's libraries: $needed"; fi
-    foreign=$(nm -D --defined-only "$out/libirqmux.so.0" | awk 'NF == 3 && $2 ~ /[A-Z]/ { print $3 }' | sort | comm -3 - "$out/api")
+    foreign=$(nm -D --defined-only "$out/libirqmux.so.0" |
+        awk 'NF == 3 && $2 ~ /[A-Z]/ { print $3 }' | sort | comm -3 - "$out/api")
     [[ -z $foreign ]] || die 1 "libirqmux.so.0 shows other symbols than irqmux.h:"$'\n'"$foreign"
     say "libirqmux.so.0: $(stat -c %s "$out/libirqmux.so.0") bytes, needs" $needed
     compile "$out/tests-shared" clang -O1 -g -L"$out" -lirqmux -lpthread -Wl,-rpath,"$PWD/$out"

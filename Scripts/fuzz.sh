@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes decoders, server and client of vfio-user: fuzz.sh SECONDS [keep].
-# What reaches new code is kept in Tests/fuzz/corpus with `keep`, so that the corpus grows in the repository; without it,
-# the corpus is left as it is. An input that crashes, hangs, or leaks memory or a descriptor is written to
+# What reaches new code is kept in Tests/fuzz/corpus with `keep`, so that the corpus grows in the repository; without
+# it, the corpus is left as it is. An input that crashes, hangs, or leaks memory or a descriptor is written to
 # .build-fuzz/findings, and the status is 1.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need_swift
@@ -14,7 +14,10 @@ found=$scratch/findings
 
 # A debug build, whose internals the targets may import; address sanitizer for memory, and its leaks with it.
 IRQMUX_FUZZ=1 swift build --scratch-path "$scratch" --product irqmux-fuzz \
-    --sanitize fuzzer --sanitize address >"$scratch.log" 2>&1 || { tail -30 "$scratch.log" >&2; die 1 "the build failed"; }
+    --sanitize fuzzer --sanitize address >"$scratch.log" 2>&1 || {
+    tail -30 "$scratch.log" >&2
+    die 1 "the build failed"
+}
 rm -f "$scratch.log"
 mkdir -p "$found" "$scratch/corpus"
 # Leaks are looked for at the end and every so often by libFuzzer itself; it cannot where ptrace is forbidden.

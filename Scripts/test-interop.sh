@@ -42,7 +42,8 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
     lacking "QEMU and the kernel come as Debian packages: apt-get and dpkg-deb are missing"
 said=$(Scripts/ensure-packages.sh busybox-static cpio xz-utils zstd 2>&1) || lacking "$said"
 qemu=$(Scripts/interop/qemu.sh) || lacking "QEMU 11 could not be had; see above"
-kernel=${KERNEL:-$(apt-cache pkgnames linux-image- | grep -E '^linux-image-[0-9]+\.[0-9]+-amd64$' | sort -V | tail -n 1)}
+kernel=${KERNEL:-$(apt-cache pkgnames linux-image- |
+    grep -E '^linux-image-[0-9]+\.[0-9]+-amd64$' | sort -V | tail -n 1)}
 folder=$(Scripts/vm/kernel.sh "${kernel:-linux-image-amd64}") || lacking "kernel $kernel could not be had; see above"
 
 say "building what runs on both sides"
@@ -66,7 +67,9 @@ if [[ ! -S $socket ]]; then
 fi
 
 # Our own client first: the server takes one client after another.
-if said=$("$static/irqmux" loopback --device "vfio-user:$socket" 2>&1); then record pass "our own client, loopback"; else
+if said=$("$static/irqmux" loopback --device "vfio-user:$socket" 2>&1); then
+    record pass "our own client, loopback"
+else
     record fail "our own client, loopback" "$(tail -n 3 <<<"$said")"
 fi
 

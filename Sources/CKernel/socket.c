@@ -142,8 +142,8 @@ static int bind_socket(int fd, const char *path, const struct sockaddr_un *addre
     } else if (errno != ENOENT) {
         return -errno;
     }
-    // The mode of the socket's own inode, less the umask, becomes the mode of the file (net/unix/af_unix.c): there is no
-    // moment at which the file has another.
+    // The mode of the socket's own inode, less the umask, becomes the mode of the file (net/unix/af_unix.c): there is
+    // no moment at which the file has another.
     if (fchmod(fd, 0600) < 0) return -errno;
     if (bind(fd, (const struct sockaddr *)address, sizeof *address) < 0) return -errno;
     return 0;

@@ -4,8 +4,8 @@ internal import Glibc
 public import InterruptModel
 internal import Synchronization
 
-/// An eventfd that does the same as a write to a part of a region: whoever holds it wires it to KVM as an ioeventfd, and
-/// the guest's write never reaches the device's server.
+/// An eventfd that does the same as a write to a part of a region: whoever holds it wires it to KVM as an ioeventfd,
+/// and the guest's write never reaches the device's server.
 ///
 /// Source: `VFIO_USER_DEVICE_GET_REGION_IO_FDS` of the vfio-user specification.
 public struct RegionEventFD: Equatable, Sendable {

@@ -49,8 +49,8 @@ extension Exerciser {
         for index in IRQIndex.allCases where (core.state.withLock { $0.interrupts.info(index)?.count ?? 0 }) > 0 {
             bits |= 1 << index.rawValue
         }
-        // Bit 8: plans with an interval; bit 9: sequence number and time of the last signal; bit 10: the same written to
-        // the guest's memory; bit 11: doorbells.
+        // Bit 8: plans with an interval; bit 9: sequence number and time of the last signal; bit 10: the same written
+        // to the guest's memory; bit 11: doorbells.
         return bits | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11
     }
 

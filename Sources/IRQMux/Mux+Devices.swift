@@ -175,7 +175,8 @@ extension Mux {
         _ device: AttachedDevice, _ index: IRQIndex, _ numbers: Range<UInt32>, _ slots: [UInt32]
     ) throws(MuxError) {
         for slot in slots { entries[slot].raisedBefore = device.raisedCount(entries[slot].vector) ?? 0 }
-        // Of what is connected nothing changes, so the state need not have it: only whether the index is enabled counts.
+        // Of what is connected nothing changes, so the state need not have it: only whether the index is enabled
+        // counts.
         var state = IRQAssignments()
         if device.connected[Int(index.rawValue)] > 0 { state.assign(index, []) }
         var wanted = state

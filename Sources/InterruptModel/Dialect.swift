@@ -69,8 +69,8 @@ public struct Dialect: Equatable, Sendable {
 
     /// A vfio-user server that follows Linux wherever the protocol lets it (docs/vfio-user.md).
     ///
-    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does. MSI-X vectors can be
-    /// masked by request, so that a VMM need not leave them to the guest-facing table.
+    /// One message carries few eventfds, so enabling takes several, and MSI has to grow as MSI-X does. MSI-X vectors
+    /// can be masked by request, so that a VMM need not leave them to the guest-facing table.
     public static var vfioUser: Dialect {
         var dialect = Dialect.linux
         dialect.name = "vfio-user"

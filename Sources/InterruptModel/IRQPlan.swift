@@ -6,8 +6,8 @@ public struct IRQPlanRules: Equatable, Sendable {
     public var mixesRemovals = true
     /// MSI-X vectors can be added after enabling (no NORESIZE; Linux 6.5).
     public var growsMSIX = true
-    /// An index that cannot grow is disabled and enabled as a whole, which loses what is pending. Without this the device
-    /// is asked all the same, and refuses.
+    /// An index that cannot grow is disabled and enabled as a whole, which loses what is pending. Without this the
+    /// device is asked all the same, and refuses.
     public var restarts = true
     /// Vectors between two changed ones are assigned again with the eventfd they have, which saves a request.
     ///

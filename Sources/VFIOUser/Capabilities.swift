@@ -20,8 +20,8 @@ public struct Capabilities: Equatable, Sendable {
     /// What a side that says nothing can take.
     public init() {}
 
-    /// Reads the capabilities out of the JSON of a VERSION message; `nil` when it is no JSON, or a known key has a value
-    /// that cannot be meant.
+    /// Reads the capabilities out of the JSON of a VERSION message; `nil` when it is no JSON, or a known key has a
+    /// value that cannot be meant.
     public init?(json: ArraySlice<UInt8>) {
         self.init()
         guard let value = JSONValue(parsing: json), case .object(let members) = value else { return nil }

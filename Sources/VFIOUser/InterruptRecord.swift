@@ -1,8 +1,8 @@
 internal import CKernel
 internal import InterruptModel
 
-/// What a server was told of interrupts: enough to tell it again, to a new server after a reconnect, and to the same one
-/// when a later part of a request fails.
+/// What a server was told of interrupts: enough to tell it again, to a new server after a reconnect, and to the same
+/// one when a later part of a request fails.
 ///
 /// Eventfds are kept as duplicates, since their owner may close his.
 struct InterruptRecord: ~Copyable {

@@ -82,8 +82,8 @@ public protocol MediatedDevice: AnyObject, Sendable {
     /// What the device says of `index`; `EINVAL` for an index that it does not know.
     func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo
 
-    /// Carries out one SET_IRQS request. The descriptors in it are the server's and closed after the call: duplicate what
-    /// is kept.
+    /// Carries out one SET_IRQS request. The descriptors in it are the server's and closed after the call: duplicate
+    /// what is kept.
     ///
     /// - Returns: 0, or how many vectors could have been had.
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32

@@ -39,8 +39,8 @@ struct MessageSocket: ~Copyable {
         var count: Int32 = 0
         let start = buffer.count
         buffer.append(contentsOf: repeatElement(0, count: length))
-        // SAFETY: the buffer has `length` bytes from `start` on, the temporary room for every descriptor that the kernel
-        // passes in one message; both live for the call.
+        // SAFETY: the buffer has `length` bytes from `start` on, the temporary room for every descriptor that the
+        // kernel passes in one message; both live for the call.
         let result = unsafe withUnsafeTemporaryAllocation(of: Int32.self, capacity: Int(irqmux_SCM_MAX_FD)) { room in
             let received = unsafe buffer.withUnsafeMutableBytes { bytes in
                 unsafe irqmux_socket_receive(

@@ -58,8 +58,8 @@ struct RegionInfoMessage: Equatable {
         self.init(index: index, argsz: argsz)
     }
 
-    /// Reads a reply. `nil` when it contradicts itself: a chain that leaves the body, points backwards or into itself, or
-    /// areas beyond the region.
+    /// Reads a reply. `nil` when it contradicts itself: a chain that leaves the body, points backwards or into itself,
+    /// or areas beyond the region.
     init?(reply body: [UInt8]) {
         var reader = WireReader(body)
         guard let argsz = reader.u32(), let flags = reader.u32(), let index = reader.u32(),

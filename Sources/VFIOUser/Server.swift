@@ -4,7 +4,8 @@ internal import Synchronization
 
 /// What a server announces and how patient it is.
 public struct ServerOptions: Sendable {
-    /// The most descriptors that clients may send with one message, 1 to 253. QEMU refuses servers that say more than 16.
+    /// The most descriptors that clients may send with one message, 1 to 253. QEMU refuses servers that say more than
+    /// 16.
     public var messageFDs: UInt32 = 16
     /// The most data bytes of one region access.
     public var dataTransfer = 1 << 20

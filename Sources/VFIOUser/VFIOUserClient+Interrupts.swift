@@ -28,8 +28,8 @@ extension VFIOUserClient {
     /// Carries out one SET_IRQS request, as one message or several.
     ///
     /// Either all of it happens, or, as far as the server lets it, none: when a later message fails, what the vectors
-    /// were assigned to before is assigned again. That a vector raised in between is signalled to the new eventfd cannot
-    /// be taken back.
+    /// were assigned to before is assigned again. That a vector raised in between is signalled to the new eventfd
+    /// cannot be taken back.
     /// - Throws: The server's errno. The remedy says when taking back failed too.
     public mutating func setInterrupts(_ request: IRQRequest) throws(VFIOUserError) {
         let operation: StaticString = "SET_IRQS"

@@ -2,8 +2,8 @@ internal import CKernel
 public import InterruptModel
 internal import Synchronization
 
-/// A device behind a vfio-user socket, in the form that a mux takes. Every call may be made from any thread and waits for
-/// the server's answer.
+/// A device behind a vfio-user socket, in the form that a mux takes. Every call may be made from any thread and waits
+/// for the server's answer.
 public final class VFIOUserDevice: InterruptDevice, Sendable {
     private let client: Mutex<VFIOUserClient>
     /// What the server said of each index when the device was opened.

@@ -43,8 +43,9 @@ struct CodecTests {
     @Test("what QEMU 11.1 proposes is understood, its migration keys passed over")
     func qemu() throws {
         let text =
-            #"{"capabilities": {"pgsizes": 4096, "max_msg_fds": 16, "max_dma_maps": 65535, "max_data_xfer_size": 1048576,"#
-            + #" "migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, "write_multiple": true}}"#
+            #"{"capabilities": {"pgsizes": 4096, "max_msg_fds": 16, "max_dma_maps": 65535,"#
+            + #" "max_data_xfer_size": 1048576, "migration": {"max_bitmap_size": 268435456, "pgsize": 4096},"#
+            + #" "write_multiple": true}}"#
         let capabilities = try #require(Capabilities(json: Array(text.utf8)[...]))
         #expect(capabilities.maxMessageFDs == 16 && capabilities.writesMultiple && !capabilities.twinSocket)
     }

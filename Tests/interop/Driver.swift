@@ -4,8 +4,8 @@ import Glibc
 import InterruptModel
 import VFIO
 
-/// The Exerciser as a driver of this machine sees it. Offsets are those of docs/exerciser.md, written down a second time
-/// on purpose: nothing of the device's code is in here.
+/// The Exerciser as a driver of this machine sees it. Offsets are those of docs/exerciser.md, written down a second
+/// time on purpose: nothing of the device's code is in here.
 struct Driver: ~Copyable {
     enum Register: UInt64 {
         case magic = 0x000, version = 0x004, features = 0x008, vectors = 0x00c, index = 0x010, number = 0x014

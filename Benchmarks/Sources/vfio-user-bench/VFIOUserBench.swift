@@ -1,5 +1,5 @@
-// vfio-user against C peers in one run: the server's trigger, a request's round trip, 2048 vectors under 8 descriptors a
-// message. Each round measures both sides; a ratio is the median over the rounds.
+// vfio-user against C peers in one run: the server's trigger, a request's round trip, 2048 vectors under 8 descriptors
+// a message. Each round measures both sides; a ratio is the median over the rounds.
 import CVFIOUserPeer
 import EventRing
 import Foundation

@@ -54,8 +54,8 @@ int irqmux_eventfd_peek(int fd, uint64_t *count);
 // IORING_REGISTER_EVENTFD, Linux 5.2). The descriptor of such a ring, or -errno where rings are forbidden.
 int irqmux_eventfd_probe_create(void);
 
-// 1 when fd is an eventfd, 0 when it is another file, -EBADF when it is not open; any other -errno when the kernel would
-// not say. One caller at a time for each probe.
+// 1 when fd is an eventfd, 0 when it is another file, -EBADF when it is not open; any other -errno when the kernel
+// would not say. One caller at a time for each probe.
 int irqmux_eventfd_probe(int probe, int fd);
 
 static inline int irqmux_close(int fd) { return close(fd) < 0 ? -errno : 0; }

@@ -19,8 +19,8 @@ ssize_t irqmux_socket_send(
     int fd, const void *header, size_t header_length, const void *body, size_t body_length, const int *fds, int count);
 
 // One recvmsg of at most `length` bytes, without waiting. Descriptors that came along are put into fds, close-on-exec,
-// and counted in *count; `room` is how many fit. When more came than fit, those put into fds are closed again, *count is
-// 0 and the result is -EMSGSIZE. 0 means that the peer has closed.
+// and counted in *count; `room` is how many fit. When more came than fit, those put into fds are closed again, *count
+// is 0 and the result is -EMSGSIZE. 0 means that the peer has closed.
 ssize_t irqmux_socket_receive(int fd, void *buffer, size_t length, int *fds, int room, int *count);
 
 // Connects to the stream socket at `path`. A descriptor, non-blocking and close-on-exec. -ENOTSOCK when something other
@@ -59,8 +59,9 @@ int irqmux_fd_write_at(int fd, const void *buffer, size_t length, uint64_t offse
 // Memory of `size` bytes as a file without a name, close-on-exec; sealed against being cut short, if asked.
 int irqmux_memory_create(uint64_t size, bool sealed);
 
-// Maps part of a file that cannot be cut short under the mapping: one that is sealed against it (F_SEAL_SHRINK), or that
-// is no regular file. 0, or -errno; -ENOTSUP for a file that could shrink, since a load beyond its end is a SIGBUS.
+// Maps part of a file that cannot be cut short under the mapping: one that is sealed against it (F_SEAL_SHRINK), or
+// that is no regular file. 0, or -errno; -ENOTSUP for a file that could shrink, since a load beyond its end is a
+// SIGBUS.
 int irqmux_fd_map(int fd, uint64_t offset, size_t length, bool writable, void **address);
 void irqmux_fd_unmap(void *address, size_t length);
 

@@ -8,9 +8,9 @@ struct Serve: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve the software device over vfio-user, to a VMM or to another irqmux.",
         discussion: """
-            Listens on a UNIX socket, which is made with permissions 0600 and removed at the end, and serves one client \
-            after another; a second one at the same time is told EBUSY. Interrupts follow SET_IRQS as Linux has it \
-            (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM and Ctrl-C answer what has arrived, \
+            Listens on a UNIX socket, which is made with permissions 0600 and removed at the end, and serves one \
+            client after another; a second one at the same time is told EBUSY. Interrupts \
+            follow SET_IRQS as Linux has it (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM and Ctrl-C answer what has arrived, \
             and end.
 
             EXAMPLES

@@ -80,8 +80,8 @@ extension CommandFailure {
 }
 
 extension CommandFailure {
-    /// A device behind a socket that cannot be opened: a path that cannot be one was typed wrongly, a server that is not
-    /// there, is busy or speaks another version is what the machine lacks, and anything else is the server's fault.
+    /// A device behind a socket that cannot be opened: a path that cannot be one was typed wrongly, a server that is
+    /// not there, is busy or speaks another version is what the machine lacks, and anything else is the server's fault.
     init(opening name: DeviceName, _ error: VFIOUserError) {
         let status: ExitStatus =
             switch (error.kind, error.errno) {

@@ -2,8 +2,8 @@ internal import Glibc
 internal import Synchronization
 internal import VFIOUser
 
-/// The server's counters as a file in the text form of Prometheus, written anew each second: for the textfile collector of
-/// node_exporter, or for cat.
+/// The server's counters as a file in the text form of Prometheus, written anew each second: for the textfile collector
+/// of node_exporter, or for cat.
 final class MetricsFile: Sendable {
     private let path: String
     private let isDone = Atomic<Bool>(false)

@@ -3,8 +3,8 @@ import Synchronization
 
 /// What libFuzzer calls for each input.
 ///
-/// The first byte chooses: bodies and texts for the decoders, a client's stream for the server, or a server's stream for
-/// the client. An input that leaves a descriptor open ends the program, as one that crashes it does.
+/// The first byte chooses: bodies and texts for the decoders, a client's stream for the server, or a server's stream
+/// for the client. An input that leaves a descriptor open ends the program, as one that crashes it does.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
     guard count > 1 else { return 0 }

@@ -55,8 +55,8 @@ final class FuzzDevice: MediatedDevice {
     func reset() throws(DeviceError) { lines?.reset() }
 }
 
-/// The server's state machine, fed a client's stream in pieces: for each piece a byte that says how many descriptors come
-/// with it and what they are, a byte for its length, and the piece.
+/// The server's state machine, fed a client's stream in pieces: for each piece a byte that says how many descriptors
+/// come with it and what they are, a byte for its length, and the piece.
 enum ServerTarget {
     static func run(_ input: [UInt8]) {
         let device = FuzzDevice()

@@ -18,8 +18,8 @@ int peer_eventfd_pair(bool spin, uint32_t count, double *ns);
 // Sends VERSION with room for `fds` descriptors a message, and takes the answer. 0 or -errno.
 int peer_negotiate(int fd);
 
-// Assigns `count` eventfds as MSI-X vectors, `per` in a message, the messages sent back to back; then takes all answers.
-// Nanoseconds for all of it, or negative.
+// Assigns `count` eventfds as MSI-X vectors, `per` in a message, the messages sent back to back; then takes all
+// answers. Nanoseconds for all of it, or negative.
 double peer_assign(int fd, const int *eventfds, uint32_t count, uint32_t per);
 
 // Disables MSI-X.

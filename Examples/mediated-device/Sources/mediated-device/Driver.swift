@@ -42,8 +42,8 @@ final class Driver {
         return received == bytes
     }
 
-    /// Serves the most urgent cause. While there is another the line stays high, and the mux's next look, which unmasks it,
-    /// brings the next interrupt.
+    /// Serves the most urgent cause. While there is another the line stays high, and the mux's next look, which unmasks
+    /// it, brings the next interrupt.
     private func serve(_ bytes: [UInt8], _ next: inout Int) throws {
         switch try read(2) & 0x0f {
         case 0x04: while try read(5) & 1 != 0 { received.append(try read(0)) }
