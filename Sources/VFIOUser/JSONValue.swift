@@ -1,9 +1,8 @@
 /// A JSON text, as far as VERSION needs it: objects, booleans, and numbers that are whole and not negative; any other
 /// value is checked and then forgotten.
 ///
-/// Of our own, because Foundation would be half of the server's memory for the one message that needs it
-/// (docs/decisions/ has the figures). A peer's text cannot make it recurse or grow beyond what the text itself is:
-/// nesting ends at `deepest`.
+/// Of our own, so that a server need not load Foundation for the one message that needs it (docs/decisions/0012). A
+/// peer's text cannot make it recurse or grow beyond what the text itself is: nesting ends at `deepest`.
 enum JSONValue: Equatable {
     case object([String: JSONValue])
     case boolean(Bool)
