@@ -10,8 +10,8 @@ struct Serve: ParsableCommand {
         discussion: """
             Listens on a UNIX socket, which is made with permissions 0600 and removed at the end, and serves one \
             client after another; a second one at the same time is told EBUSY. Interrupts \
-            follow SET_IRQS as Linux has it (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM and Ctrl-C answer what has arrived, \
-            and end.
+            follow SET_IRQS as Linux has it (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM \
+            and Ctrl-C answer what has arrived, and end.
 
             EXAMPLES
               irqmux serve --socket /run/exerciser.sock
