@@ -186,7 +186,9 @@ extension Mux {
                 try device.set(request)
             }
         } catch {
-            if !error.isRolledBack { takeBack(device, index, numbers) }
+            // Rolled back by the kernel's rules, and a device that is not the kernel's may keep what came before it
+            // refused: nothing of the range may signal an eventfd that is closed next.
+            takeBack(device, index, numbers)
             throw MuxError(error)
         }
         for slot in slots { beginAssigned(slot, device) }

@@ -82,9 +82,15 @@ public final class Server<Device: MediatedDevice>: Sendable {
     }
 
     deinit {
+        withdraw()
+        _ = irqmux_close(listener)
+    }
+
+    /// Takes the socket's path away, so that nobody new finds it; nothing when it is away, or is another server's by
+    /// now. The end of the server does it too. From any thread.
+    public func withdraw() {
         // SAFETY: the text is NUL-terminated and lives for the call.
         unsafe path.withCString { text in unsafe irqmux_socket_unlink(text, file.device, file.inode) }
-        _ = irqmux_close(listener)
     }
 
     private static func remedy(_ errno: Int32) -> StaticString {

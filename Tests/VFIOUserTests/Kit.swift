@@ -9,7 +9,9 @@ import Testing
 @testable import VFIOUser
 
 /// A path for a socket that nobody has.
-func freshPath() -> String { "/tmp/irqmux-test-\(getpid())-\(UInt64.random(in: 0..<UInt64.max)).sock" }
+func freshPath() -> String {
+    NSTemporaryDirectory() + "irqmux-test-\(getpid())-\(UInt64.random(in: 0..<UInt64.max)).sock"
+}
 
 /// How many descriptors this process has open.
 func openDescriptors() throws -> Int {

@@ -334,10 +334,10 @@ struct ServerSocketTests {
         }
         #expect(try String(contentsOfFile: path, encoding: .utf8) == "mine")
         #expect(throws: VFIOUserError("listening on the socket", .system, errno: ENAMETOOLONG)) {
-            try Server(ProbeDevice(), path: "/tmp/" + String(repeating: "a", count: 120))
+            try Server(ProbeDevice(), path: NSTemporaryDirectory() + String(repeating: "a", count: 120))
         }
         #expect(throws: VFIOUserError("listening on the socket", .system, errno: ENOENT)) {
-            try Server(ProbeDevice(), path: "/tmp/irqmux-no-such-directory/a.sock")
+            try Server(ProbeDevice(), path: NSTemporaryDirectory() + "irqmux-no-such-directory/a.sock")
         }
         // A client says the same of a file.
         do throws(VFIOUserError) {

@@ -185,7 +185,7 @@ final class Turn: Sendable {
 
 /// A server on a thread of its own.
 final class Served {
-    let path = "/tmp/irqmux-bench-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let path = NSTemporaryDirectory() + "irqmux-bench-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
     let device: BenchDevice
     private let server: Server<BenchDevice>
     private let ended = DispatchSemaphore(value: 0)

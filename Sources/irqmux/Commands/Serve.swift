@@ -15,9 +15,9 @@ struct Serve: ParsableCommand {
 
             EXAMPLES
               irqmux serve --socket /run/exerciser.sock
-              irqmux serve --socket /tmp/e.sock --device software:msix=2048,msi=0,intx=0 --once
-              irqmux serve --socket /tmp/e.sock --metrics /var/lib/node_exporter/irqmux.prom
-              irqmux loopback --device vfio-user:/tmp/e.sock
+              irqmux serve --socket /run/e.sock --device software:msix=2048,msi=0,intx=0 --once
+              irqmux serve --socket /run/e.sock --metrics /var/lib/node_exporter/irqmux.prom
+              irqmux loopback --device vfio-user:/run/e.sock
             """)
 
     @Option(help: "Where clients connect: the path of a socket that does not exist yet.", completion: .file())
@@ -59,6 +59,7 @@ struct Serve: ParsableCommand {
         do throws(VFIOUserError) { try server.run(once: once) } catch {
             throw CommandFailure(.failure, "\(error)")
         }
+        server.withdraw()
         file?.end()
         freshener?.join()
         try file?.write(server.statistics)
