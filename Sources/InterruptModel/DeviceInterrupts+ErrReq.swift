@@ -31,7 +31,9 @@ extension DeviceInterrupts {
         _ lookUp: (Int32) -> EventFDLookup
     ) -> Outcome {
         // Alone among the indexes, these two tell -1 from the other negative numbers.
-        guard number >= -1 else { return .refused(EINVAL, .belowMinusOne) }
+        guard number >= -1 else {
+            return dialect.ignoresBelowMinusOne ? Outcome(.done, .ignored) : .refused(EINVAL, .belowMinusOne)
+        }
         var outcome = Outcome(.done, .removed)
         var new: AssignedEventFD?
         if number >= 0 {

@@ -41,6 +41,8 @@ public struct Dialect: Equatable, Sendable {
     /// A range that reaches beyond the vectors allocated is refused as a whole, for assignment and loopback alike
     /// (before Linux 6.5); otherwise assignment fails at the first such vector, and loopback passes over them.
     public var refusesRangesBeyondAllocation = false
+    /// ERR and REQ pass over eventfd numbers below -1 (Linux 6.1); later ones refuse them.
+    public var ignoresBelowMinusOne = false
     /// MSI-X vectors take MASK and UNMASK with NONE and BOOL, and GET_IRQ_INFO says so. The kernel's do not; those of a
     /// device in user space can, and a VMM then leaves mask and pending bits to it.
     public var masksMSIX = false
@@ -63,6 +65,8 @@ public struct Dialect: Equatable, Sendable {
         let dynamic = (major, minor) >= (6, 5)
         dialect.growsMSIX = dynamic
         dialect.refusesRangesBeyondAllocation = !dynamic
+        // Run: 6.1 ignores, 6.12 refuses. Which release in between changed it is not known.
+        dialect.ignoresBelowMinusOne = !dynamic
         dialect.errWithoutPCIe = major >= 7
         return dialect
     }
@@ -117,6 +121,7 @@ public struct Dialect: Equatable, Sendable {
             && left.refusesOtherFiles == right.refusesOtherFiles && left.errWithoutPCIe == right.errWithoutPCIe
             && left.growsMSIX == right.growsMSIX && left.growsMSI == right.growsMSI
             && left.refusesRangesBeyondAllocation == right.refusesRangesBeyondAllocation
+            && left.ignoresBelowMinusOne == right.ignoresBelowMinusOne
             && left.masksMSIX == right.masksMSIX && left.deassignEndsAtCount == right.deassignEndsAtCount
     }
 }

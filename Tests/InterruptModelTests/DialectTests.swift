@@ -31,6 +31,13 @@ struct DialectTests {
             name: "6.1 loops back within it", before: [.trigger(.msix, [100, 101])],
             request: .loopBack(.msix, count: 2), result: 0, reason: .looped, signals: [100, 101], dialect: old),
         Row(
+            name: "6.1 passes over numbers below -1 for ERR", before: [.trigger(.err, [100])],
+            request: .trigger(.err, [-2]), result: 0, reason: .ignored, dialect: old,
+            after: [Vector(.err, 0): 100]),
+        Row(
+            name: "6.12 refuses them", before: [.trigger(.req, [100])], request: .trigger(.req, [-2]),
+            result: -EINVAL, reason: .belowMinusOne, dialect: .linux(6, 12), after: [Vector(.req, 0): 100]),
+        Row(
             name: "6.12 has no ERR without PCI Express", request: .trigger(.err, [100]), result: -EINVAL,
             reason: .indexAbsent, profile: conventional, dialect: .linux(6, 12)),
         Row(
