@@ -16,28 +16,7 @@ struct EventFDProbe: ~Copyable {
     /// Whether an open descriptor is an eventfd, without touching its counter.
     borrowing func isEventFD(_ descriptor: Int32) -> Bool {
         let answer = ring >= 0 ? irqmux_eventfd_probe(ring, descriptor) : -ENOSYS
-        return answer >= 0 ? answer == 1 : Self.isNamedEventFD(descriptor)
-    }
-
-    /// The kernel names the kind of an anonymous file in /proc; asking for it neither reads nor writes the counter.
-    private static func isNamedEventFD(_ descriptor: Int32) -> Bool {
-        let expected: StaticString = "anon_inode:[eventfd]"
-        // SAFETY: the buffer is used inside the closure only.
-        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
-            // SAFETY: readlink writes at most 64 bytes, the capacity of the buffer.
-            let length = unsafe readlink("/proc/self/fd/\(descriptor)", buffer.baseAddress!, 64)
-            guard length >= 0 else { return refusesShortReads(descriptor) }
-            guard length == expected.utf8CodeUnitCount else { return false }
-            // SAFETY: both have length bytes, by the comparison above.
-            return unsafe memcmp(buffer.baseAddress!, expected.utf8Start, length) == 0
-        }
-    }
-
-    /// Without /proc: an eventfd answers EINVAL to a read of no bytes, where files, pipes and sockets answer 0.
-    private static func refusesShortReads(_ descriptor: Int32) -> Bool {
-        var nothing: UInt8 = 0
-        // SAFETY: zero bytes are read, so the address is not written through.
-        return unsafe read(descriptor, &nothing, 0) < 0 && errno == EINVAL
+        return answer >= 0 ? answer == 1 : irqmux_fd_is_eventfd(descriptor)
     }
 }
 
