@@ -1,5 +1,6 @@
 // vfio-user against C peers in one run: the server's trigger, a request's round trip, 2048 vectors under 8 descriptors
-// a message. Servers and peers are processes of their own. Each round measures both sides; a ratio is the median over the rounds.
+// a message. Servers and peers are processes of their own. Each round measures both sides; a ratio is the median over
+// the rounds.
 import CVFIOUserPeer
 import EventRing
 import Foundation
@@ -58,15 +59,20 @@ enum VFIOUserBench {
                 return oursFirst ? (first, second) : (second, first)
             }
         }
+        func trigger(_ name: String, spin: Bool) -> Row {
+            Row("\(name) ÷ C eventfd pair", 1.1, pair({ try Self.trigger(spin: spin) }, { try bare(spin: spin) }))
+        }
+        func loopback(_ name: String, at place: Int) -> Row {
+            Row("\(name) ÷ C echo", 1.5, pair({ try Self.loopback(at: place) }, { try echo(at: place) }))
+        }
         var rows: [Row] = []
         if apart {
             rows = [
-                Row("trigger, blocking ÷ C eventfd pair", 1.1, pair({ try trigger(spin: false) }, { try bare(spin: false) })),
-                Row("trigger, spinning ÷ C eventfd pair", 1.1, pair({ try trigger(spin: true) }, { try bare(spin: true) })),
-                Row("SET_IRQS loopback ÷ C echo, two processors", 1.5, pair({ try loopback(at: 1) }, { try echo(at: 1) })),
+                trigger("trigger, blocking", spin: false), trigger("trigger, spinning", spin: true),
+                loopback("SET_IRQS loopback, two processors", at: 1),
             ]
         }
-        rows.append(Row("SET_IRQS loopback ÷ C echo, one processor", 1.5, pair({ try loopback(at: 0) }, { try echo(at: 0) })))
+        rows.append(loopback("SET_IRQS loopback, one processor", at: 0))
         rows.append(Row("2048 vectors, 8 a message ÷ C sender", 3, assignment))
         return rows
     }
@@ -77,7 +83,8 @@ enum VFIOUserBench {
             let verdict = row.ratio <= row.limit ? "ok  " : "OVER"
             let name = row.name.padding(toLength: 44, withPad: " ", startingAt: 0)
             let figures = String(
-                format: "%10.0f ns %10.0f ns %6.2f  (bar %.1f)", median(row.ours), median(row.peers), row.ratio, row.limit)
+                format: "%10.0f ns %10.0f ns %6.2f  (bar %.1f)", median(row.ours), median(row.peers), row.ratio,
+                row.limit)
             print("\(verdict) \(name) \(figures)")
         }
         return rows.allSatisfy { $0.ratio <= $0.limit }

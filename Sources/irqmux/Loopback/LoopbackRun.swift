@@ -7,8 +7,8 @@ internal import InterruptModel
 /// Plays every interrupt of a device back to this process and looks whether each arrives: once, where it should, and
 /// with nothing lost or invented on the way.
 struct LoopbackRun: ~Copyable {
-    /// An interrupt that has not come after this long does not come, in nanoseconds. It may have to come through a socket
-    /// and an emulated processor of a busy machine.
+    /// An interrupt that has not come after this long does not come, in nanoseconds. It may have to come through a
+    /// socket and an emulated processor of a busy machine.
     static let patience: UInt64 = 5_000_000_000
 
     let plan: LoopbackPlan
@@ -139,8 +139,8 @@ struct LoopbackRun: ~Copyable {
         return events
     }
 
-    /// Gives an interrupt the time to arrive before the next one of its vector, where they could merge on their way: ten
-    /// times what the slowest has taken, a millisecond at least and a fifth of a second at most.
+    /// Gives an interrupt the time to arrive before the next one of its vector, where they could merge on their way:
+    /// ten times what the slowest has taken, a millisecond at least and a fifth of a second at most.
     func settle() {
         guard device.mayMerge else { return }
         var time = timespec(tv_sec: 0, tv_nsec: Int(min(max(slowest * 10, 1_000_000), 200_000_000)))
