@@ -82,7 +82,7 @@ build_shared() {
     local objects=() room found folder built
     build_release --target CIRQMux
     built=$(release_directory)
-    for room in CKernel CIRQMuxHeader "${rooms[@]}"; do
+    for room in CKernel CIRQMuxHeader VFIOUser "${rooms[@]}"; do
         found=$(objects_of "$built" "$room" "Sources/$room")
         mapfile -t -O "${#objects[@]}" objects <<<"$found"
     done

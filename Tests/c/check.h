@@ -34,7 +34,7 @@ struct test {
     void (*run)(void);
 };
 
-extern const struct test library_tests[], running_tests[], vector_tests[], guest_tests[], misuse_tests[];
+extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[], misuse_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);

@@ -27,6 +27,7 @@ int main(int count, char **arguments) {
     run(library_tests);
     run(running_tests);
     run(vector_tests);
+    run(device_tests);
     run(misuse_tests);
     if (has_kvm()) run(guest_tests);
     else printf("skipped: kvm: /dev/kvm does not open\n");
