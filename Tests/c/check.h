@@ -45,6 +45,9 @@ extern uint32_t best_tier;
 // A config with its size and tier set and everything else zero.
 irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *context);
 
+// A mux of such a config.
+irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context);
+
 // Counts what a handler was given, by kind.
 struct tally {
     uint32_t kinds[8];

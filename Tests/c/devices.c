@@ -31,9 +31,7 @@ static int32_t reset(void *context) {
 }
 
 static void regions(void) {
-    irqmux_mux_config config = config_of(0, NULL, NULL);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, NULL, NULL);
     struct registers registers = {.bytes = 0};
     board_init(&registers.board);
     irqmux_device_ops ops = board_ops();

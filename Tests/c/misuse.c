@@ -113,9 +113,7 @@ enum { all_calls = 61, mux_thread_calls = 55 };
 
 static irqmux_mux made(irqmux_device *device, irqmux_vector *vector, struct board *board, struct tally *tally) {
     memset(tally, 0, sizeof *tally);
-    irqmux_mux_config config = config_of(0, tally_handler, tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, tally_handler, tally);
     connect_board(mux, board, device, 1, vector);
     return mux;
 }
