@@ -1,5 +1,6 @@
 internal import CKernel
 internal import InterruptModel
+internal import Synchronization
 
 /// A device as the mux keeps it: a table of functions, so that one mux serves devices of any kind.
 ///
@@ -14,15 +15,24 @@ class AttachedDevice {
     /// Accounts of a restored state are in `retired`.
     var isRestored = false
     /// How many of the device's vectors are connected, by index.
-    var connected: [UInt32] = [0, 0, 0, 0, 0]
+    var connected: [UInt32] = [0, 0, 0, 0, 0] {
+        didSet {
+            var bits: UInt8 = 0
+            for index in 0..<5 where connected[index] > 0 { bits |= 1 << UInt8(index) }
+            enabled.store(bits, ordering: .sequentiallyConsistent)
+        }
+    }
+    /// Which indexes have connected vectors, a bit each, for the threads of other loops.
+    private let enabled = Atomic<UInt8>(0)
 
     /// The request of `point`, kept so that switching a vector allocates nothing.
     private var single = IRQRequest(.msix, .trigger, .eventfd([-1]))
 
     init(generation: UInt32) { self.generation = generation }
 
-    /// One SET_IRQS of one vector: it signals this eventfd from now on.
+    /// One vector signals this eventfd of the mux from now on: by one SET_IRQS, unless the device has a shorter way.
     final func point(_ vector: Vector, at eventfd: Int32) throws(DeviceError) {
+        if swap(vector, for: eventfd) { return }
         guard case .eventfd(var list) = single.data else { return }
         single.data = .none(count: 0)
         list[0] = eventfd
@@ -37,6 +47,8 @@ class AttachedDevice {
     }
 
     func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { throw DeviceError("SET_IRQS", errno: ENODEV) }
+
+    func swap(_ vector: Vector, for eventfd: Int32) -> Bool { false }
 
     /// What one request can carry.
     var planRules: IRQPlanRules { IRQPlanRules() }
@@ -63,6 +75,15 @@ class AttachedDevice {
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
 
+    /// Whether vectors of an index are connected; for any thread.
+    final func isEnabled(_ index: IRQIndex) -> Bool {
+        enabled.load(ordering: .sequentiallyConsistent) & 1 << UInt8(index.rawValue) != 0
+    }
+
+    /// The mux goes, and with it the eventfd of a vector that is only a visitor: see Mux+Moving. Of the mux's own
+    /// devices whole indexes are disabled.
+    func takeFromVisitor(_ vector: Vector) {}
+
     /// Throws when vectors are only visitors here: see Mux+Moving.
     func refuseToLoseVisitor() throws(MuxError) {}
 }
@@ -79,6 +100,8 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
     override func info(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
 
     override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
+
+    override func swap(_ vector: Vector, for eventfd: Int32) -> Bool { device.swapEventFD(of: vector, for: eventfd) }
 
     override var planRules: IRQPlanRules { device.planRules }
 

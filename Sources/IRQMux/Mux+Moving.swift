@@ -235,9 +235,20 @@ private final class VisitingDevice: AttachedDevice {
 
     override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.set(request) }
 
+    override func swap(_ vector: Vector, for eventfd: Int32) -> Bool { device.swap(vector, for: eventfd) }
+
     override var planRules: IRQPlanRules { device.planRules }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
+
+    override func lastSignalTime(_ vector: Vector) -> UInt64? { device.lastSignalTime(vector) }
+
+    override func takeFromVisitor(_ vector: Vector) {
+        // An index that its home has disabled signals nothing, and a request would enable it again.
+        guard device.isEnabled(vector.index) else { return }
+        let request = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([-1]))
+        do throws(DeviceError) { _ = try device.set(request) } catch {}
+    }
 
     override func refuseToLoseVisitor() throws(MuxError) {
         throw MuxError(

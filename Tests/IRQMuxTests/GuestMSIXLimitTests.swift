@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A guest's MSI-X at its limits", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct GuestMSIXLimitTests {
     /// A device of 2048 vectors and a machine without a guest, for what only counts.
     private func enableAll(
@@ -275,7 +275,7 @@ struct GuestMSIXLimitTests {
 
 @Suite(
     "A guest's interrupt state, saved and loaded", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(3)))
+    .serialized, .timeLimit(.minutes(5)))
 struct GuestStateTests {
     @Test("saved here, loaded there: masks, messages and pending bits are as they were, and nothing is lost")
     func saveAndLoad() throws {
