@@ -32,6 +32,7 @@ void check_fails(const char *file, int line, const char *text, int32_t result, i
 struct test {
     const char *name;
     void (*run)(void);
+    bool has_company; // another thread or process is at work beside it
 };
 
 extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[], misuse_tests[];

@@ -87,7 +87,7 @@ static void served_elsewhere(void) {
 }
 
 const struct test device_tests[] = {
-    {"a device's regions are read and written, and it is reset, by its own functions", regions},
-    {"a device behind a socket is refused by name where it cannot be, and the mux goes on", served_elsewhere},
-    {NULL, NULL},
+    {"a device's regions are read and written, and it is reset, by its own functions", regions, false},
+    {"a device behind a socket is refused by name where it cannot be, and the mux goes on", served_elsewhere, false},
+    {NULL, NULL, false},
 };
