@@ -228,5 +228,7 @@ install() {
 case ${1:-} in
 install | header | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
 vfio-user) vfio_user ;;
-*) die 64 "usage: Scripts/c-tests.sh header|static|shared|vfio-user|valgrind|sanitizers|examples|rust|seccomp|install" ;;
+*)
+    die 64 "usage: Scripts/c-tests.sh header|static|shared|vfio-user|valgrind|sanitizers|examples|rust|seccomp|install"
+    ;;
 esac

@@ -35,7 +35,8 @@ struct test {
     bool has_company; // another thread or process is at work beside it
 };
 
-extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[], misuse_tests[];
+extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
+extern const struct test misuse_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);

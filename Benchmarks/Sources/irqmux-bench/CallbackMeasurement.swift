@@ -4,7 +4,8 @@ internal import EventRing
 internal import IRQMux
 internal import InterruptModel
 
-/// Measures what an interrupt costs by the C library's callback, and by a Swift handler, in the loop that `Mux.run` is, once.
+/// Measures what an interrupt costs by the C library's callback, and by a Swift handler in the loop that `Mux.run` is,
+/// once.
 struct CallbackMeasurement {
     /// The other way to handle the same vectors.
     static let swiftHandler = EngineKind(

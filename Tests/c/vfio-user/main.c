@@ -9,7 +9,8 @@
 enum { vectors = 4 };
 
 // Of the device (docs/exerciser.md).
-enum { bar_0 = 0, configuration = 7, command = 4, bus_master = 4, number = 0x014, raise_once = 0x024, magic = 0x58515249 };
+enum { bar_0 = 0, number = 0x014, raise_once = 0x024, magic = 0x58515249 };
+enum { configuration = 7, command = 4, bus_master = 4 };
 
 static void raise_vector(irqmux_mux mux, irqmux_device device, uint32_t vector) {
     EQUAL(irqmux_region_write(mux, device, bar_0, number, 4, vector), 0);
