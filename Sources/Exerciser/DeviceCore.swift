@@ -158,6 +158,18 @@ final class DeviceCore: Sendable {
         }
     }
 
+    /// See `InterruptDevice.swapEventFD`.
+    func swap(_ vector: Vector, for eventfd: Int32) -> Bool {
+        let lent = HeldEventFD.lent(eventfd)
+        return state.withLock { state in
+            guard let (released, fires) = state.interrupts.swap(vector, for: lent) else { return false }
+            // A pending bit fires; its raise was counted when it pended.
+            if fires { signal(vector, lent, irqmux_monotonic_ns(), state) }
+            HeldEventFD(released).close()
+            return true
+        }
+    }
+
     private static func apply(
         _ request: IRQRequest, _ interrupts: inout DeviceInterrupts, _ probe: borrowing EventFDProbe,
         _ shortage: inout Int32

@@ -20,17 +20,28 @@ struct EventFDProbe: ~Copyable {
     }
 }
 
-/// How the device knows an eventfd: by a descriptor of its own, so that the owner may close his.
+/// How the device knows an eventfd: by a descriptor of its own, so that the owner may close his, or by one that the
+/// owner lends it.
 ///
 /// The identity packs that descriptor with whether it may block: a blocking eventfd whose counter is full would stall
 /// the device, so such a one is polled before it is written.
 struct HeldEventFD {
+    private static let blocks: UInt64 = 1 << 32
+    private static let lent: UInt64 = 1 << 33
+
     let descriptor: Int32
     let mayBlock: Bool
+    private let isLent: Bool
 
     init(_ eventFD: AssignedEventFD) {
         descriptor = Int32(truncatingIfNeeded: eventFD.identity)
-        mayBlock = eventFD.identity >> 32 != 0
+        mayBlock = eventFD.identity & Self.blocks != 0
+        isLent = eventFD.identity & Self.lent != 0
+    }
+
+    /// A descriptor that its owner keeps open, and that does not block.
+    static func lent(_ number: Int32) -> AssignedEventFD {
+        AssignedEventFD(number: number, identity: UInt64(UInt32(bitPattern: number)) | lent)
     }
 
     /// Looks at a descriptor of a request: takes a duplicate and says what it is, without touching its counter.
@@ -43,7 +54,7 @@ struct HeldEventFD {
             return .notOpen
         }
         let blocks = fcntl(copy, F_GETFL) & O_NONBLOCK == 0
-        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? 1 << 32 : 0)
+        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? Self.blocks : 0)
         return probe.isEventFD(copy) ? .eventFD(identity: identity) : .otherFile(identity: identity)
     }
 
@@ -59,5 +70,7 @@ struct HeldEventFD {
         return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLOUT) != 0
     }
 
-    func close() { _ = irqmux_close(descriptor) }
+    func close() {
+        if !isLent { _ = irqmux_close(descriptor) }
+    }
 }

@@ -57,6 +57,9 @@ public final class Exerciser: InterruptDevice, Sendable {
         return try core.setInterrupts(request)
     }
 
+    /// Lets an MSI or MSI-X vector signal another eventfd, which the caller keeps open; see `InterruptDevice`.
+    public func swapEventFD(of vector: Vector, for eventfd: Int32) -> Bool { core.swap(vector, for: eventfd) }
+
     /// Resets the function: a run in progress ends, the line is let go, pending interrupts are dropped as `deviceGone`,
     /// the registers take their first values. Assignments, masks, counters and configuration space stay, as behind
     /// the kernel, which saves the latter and puts it back; a function level reset in configuration space clears it.

@@ -235,6 +235,8 @@ private final class VisitingDevice: AttachedDevice {
 
     override func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.set(request) }
 
+    override func swap(_ vector: Vector, for eventfd: Int32) -> Bool { device.swap(vector, for: eventfd) }
+
     override var planRules: IRQPlanRules { device.planRules }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }

@@ -90,6 +90,21 @@ extension DeviceInterrupts {
         return nil
     }
 
+    /// What a request with one eventfd does to an MSI or MSI-X vector that signals one already, allocating nothing.
+    ///
+    /// - Returns: The eventfd that was let go, and whether the pending bit fires, at the new one; `nil` when the vector
+    ///   signals none, and then nothing was done.
+    public mutating func swap(
+        _ vector: Vector, for eventFD: AssignedEventFD
+    ) -> (released: AssignedEventFD, fires: Bool)? {
+        guard dialect.tables == .oneActiveType, vector.index == activeType, vector.index != .intx,
+            vector.number < profile.count(vector.index, dialect), let old = slots[Int(vector.number)].trigger
+        else { return nil }
+        slots[Int(vector.number)].trigger = eventFD
+        if vector.index == .msix { masks.msix[Int(vector.number)] = false }
+        return (old, firePending(vector) != nil)
+    }
+
     private mutating func release(_ vector: Vector, _ changes: inout [Change]) {
         guard let old = slots[Int(vector.number)].trigger else { return }
         slots[Int(vector.number)].trigger = nil

@@ -43,6 +43,18 @@ public protocol InterruptDevice: ~Copyable {
     /// - Throws: The errno of the kernel's semantics (docs/vfio-semantics.md). A range may be left half changed.
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32
 
+    /// Lets `vector` signal another eventfd from now on, in one step: what SET_IRQS with one eventfd does, for a device
+    /// that shares the caller's memory and need not look at what the caller knows.
+    ///
+    /// Not offered by default. A vector that is masked or switched costs two of these, so a device in software should
+    /// offer it. No allocation, no system call.
+    ///
+    /// - Parameter eventfd: A nonblocking eventfd. It stays open until the vector was given another one or none, so the
+    ///   device need neither duplicate nor examine it.
+    /// - Returns: Whether it was done. When not, nothing has changed, and `setInterrupts` says why it cannot be done,
+    ///   or does it: the device does not offer this, or the vector signals nothing yet.
+    func swapEventFD(of vector: Vector, for eventfd: Int32) -> Bool
+
     /// Resets the device's function. Interrupt assignments stay, as with `VFIO_DEVICE_RESET`.
     func reset() throws(DeviceError)
 
@@ -63,6 +75,9 @@ public protocol InterruptDevice: ~Copyable {
 
     /// How many times the device itself raised `vector` since it was opened, where it counts; `nil` where it cannot
     /// know (real hardware). The ledger checks what was delivered against it.
+    ///
+    /// A raise is counted and signalled in one step as seen from here: of a vector that is switched between the loop
+    /// and a guest, one that was counted before the switch and signalled after it would be unexplained.
     func raisedCount(_ vector: Vector) -> UInt64?
 
     /// When the device signalled `vector` last, CLOCK_MONOTONIC in nanoseconds, where it stamps; `nil` where it does
@@ -75,6 +90,9 @@ public protocol InterruptDevice: ~Copyable {
 }
 
 extension InterruptDevice where Self: ~Copyable {
+    /// Not offered.
+    public func swapEventFD(of vector: Vector, for eventfd: Int32) -> Bool { false }
+
     /// No region is described.
     public func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo {
         RegionInfo(index: number, size: 0, offset: 0)

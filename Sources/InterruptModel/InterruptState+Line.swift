@@ -12,7 +12,7 @@ extension InterruptState {
         /// By the loop, acknowledged when the guest's trapped accesses ceased.
         case mappingToggle = 4
 
-        /// Whether signals went past the loop, so that whether one was in service is the interrupt controller's to know.
+        /// Whether signals went past the loop: whether one was in service is the interrupt controller's to know then.
         public var bypasses: Bool { self == .kernelResample || self == .ioapicBroadcast }
     }
 

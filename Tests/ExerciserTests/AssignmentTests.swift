@@ -66,6 +66,43 @@ struct AssignmentTests {
         #expect(descriptors(toEventFDBehind: second.number) == 1)
     }
 
+    @Test("an eventfd that its owner lends is signalled, and neither duplicated nor closed")
+    func lentEventFDs() throws {
+        let device = try Exerciser()
+        let owned = try EventFD()
+        let lent = try EventFD()
+        let vector = Vector(.msix, 0)
+        #expect(!device.swapEventFD(of: vector, for: lent.number), "it signals nothing yet")
+        try device.assign(.msix, [owned.number])
+        #expect(device.swapEventFD(of: vector, for: lent.number))
+        #expect(descriptors(toEventFDBehind: owned.number) == 1 && descriptors(toEventFDBehind: lent.number) == 1)
+        device.raise(vector)
+        let counts = (try owned.take(), try lent.take())
+        #expect(counts == (0, 1))
+        #expect(device.swapEventFD(of: vector, for: owned.number))
+        try device.assign(.msix, [-1])
+        #expect(descriptors(toEventFDBehind: owned.number) == 1 && descriptors(toEventFDBehind: lent.number) == 1)
+        for other in [Vector(.msix, 0), Vector(.msix, 64), Vector(.msi, 0), Vector(.intx, 0), Vector(.err, 0)] {
+            #expect(!device.swapEventFD(of: other, for: lent.number))
+        }
+    }
+
+    @Test("what was raised while the vector was masked in the device fires at the eventfd it is swapped for, once")
+    func swapFiresPending() throws {
+        let device = try Exerciser()
+        let first = try EventFD()
+        let second = try EventFD()
+        let vector = Vector(.msix, 0)
+        try device.assign(.msix, [first.number])
+        // The vector control word of entry 0 of the table.
+        try device.writeRegion(4, offset: 12, count: 4, value: 1)
+        guard case .pended = device.raise(vector) else { return #expect(Bool(false), "it was not held") }
+        #expect(device.swapEventFD(of: vector, for: second.number))
+        let counts = (try first.take(), try second.take())
+        #expect(counts == (0, 1))
+        #expect(device.ledger(vector).unexplained == 0)
+    }
+
     @Test("a closed descriptor is EBADF, a pipe, a watch and a file are EINVAL")
     func badDescriptors() throws {
         let device = try Exerciser()

@@ -206,7 +206,28 @@ private final class LineGroup {
     }
 
     /// The guest is done with a device: tells the mux where the way needs it, and waits until the line is open.
+    ///
+    /// A pin that is still high runs the guest's handler again, and each of its ends of interrupt is told, as a VMM
+    /// would: the run that was waited for may have been the end of the interrupt before, late.
     func end(_ number: Int) throws {
+        try tell(number)
+        let deadline = irqmux_monotonic_ns() + 30_000_000_000
+        while devices[number].isINTxMasked {
+            guard irqmux_monotonic_ns() < deadline else {
+                let statuses = try statuses()
+                Issue.record("the line stayed masked: \(statuses)")
+                throw Endless()
+            }
+            try nudge()
+            let more = try doorbell.eventFD.take()
+            runs += more
+            if more > 0 { try tell(number) }
+            usleep(200)
+        }
+        try countRuns()
+    }
+
+    private func tell(_ number: Int) throws {
         let group = group.remote
         switch way {
         case .kernelResample, .ioapicBroadcast: break
@@ -214,10 +235,5 @@ private final class LineGroup {
         case .mappingToggle:
             try group.perform(on: ids[number]) { (mux, id) throws(MuxError) in try mux.noteAccess(id) }
         }
-        while devices[number].isINTxMasked {
-            try nudge()
-            usleep(200)
-        }
-        try countRuns()
     }
 }

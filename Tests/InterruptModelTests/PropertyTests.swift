@@ -67,6 +67,44 @@ struct PropertyTests {
         }
     }
 
+    @Test("a swap is the request with one eventfd, where the vector signals one already, and nothing elsewhere")
+    func swap() throws {
+        var swaps = 0
+        for seed in seeds {
+            for dialect in Self.dialects {
+                var dice = Dice(seed)
+                var device = DeviceInterrupts(Self.profile(&dice), dialect)
+                var registry = Registry()
+                for step in 0..<300 {
+                    let context: Comment = "seed \(seed), \(dialect.name), step \(step)"
+                    let vector = Vector(dice.pick(IRQIndex.allCases), UInt32(dice.below(9)))
+                    let eventFD = AssignedEventFD(number: 5, identity: UInt64.max - UInt64(step))
+                    var swapped = device
+                    guard let (released, fires) = swapped.swap(vector, for: eventFD) else {
+                        #expect(swapped == device, context)
+                        let mayBeSwapped = vector.index == .msi || vector.index == .msix
+                        #expect(
+                            dialect.tables != .oneActiveType || !mayBeSwapped || device.eventFD(vector) == nil, context)
+                        if dice.below(4) == 0 {
+                            event(&device, &dice, context)
+                        } else {
+                            request(&device, &registry, &dice, context)
+                        }
+                        continue
+                    }
+                    swaps += 1
+                    var asked = device
+                    let request = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([5]))
+                    let outcome = asked.apply(request) { _ in .eventFD(identity: eventFD.identity) }
+                    #expect(swapped == asked && outcome.verdict == .done, context)
+                    #expect(outcome.released == [released] && outcome.signals == (fires ? [eventFD] : []), context)
+                    event(&device, &dice, context)
+                }
+            }
+        }
+        #expect(swaps > 100, "the dice come to swaps: \(swaps)")
+    }
+
     private func invariants(_ device: DeviceInterrupts, _ context: Comment) {
         if device.dialect.tables == .sharedByTypes { #expect(device.activeType == nil, context) }
         for index in [IRQIndex.intx, .msi, .msix] where device.dialect.tables == .oneActiveType {

@@ -22,35 +22,40 @@ enum Machine {
 /// A device of the kernel's vfio-pci that counts what it is made to raise. Many may hold it: the mux, and who fires.
 final class RealDevice: InterruptDevice, Sendable {
     private let device: VFIODevice
-    private let raised: [Counter]
+    /// By vector. Held while the device is made to raise: a raise that was counted and not yet signalled would be
+    /// counted on the wrong side of a switch. The one processor takes the interrupt before the register write returns.
+    private let raised: Mutex<[UInt64]>
     private let index: IRQIndex
     private let log = Mutex<[IRQRequest]>([])
-    private final class Counter: Sendable { let value = Atomic<UInt64>(0) }
 
     /// Opens the device; `index` is the type by which it will raise.
     init(_ address: PCIAddress, _ index: IRQIndex) throws {
         let device = try VFIODevice.open(.pci(address))
         // Memory, and bus master: a message is a write of the device's own.
         try device.setCommand(try device.command() | 0x6)
-        let vectors = try device.interruptInfo(index).count
-        raised = (0..<vectors).map { _ in Counter() }
+        vectors = 0..<(try device.interruptInfo(index).count)
+        raised = Mutex(Array(repeating: 0, count: vectors.count))
         self.index = index
         self.device = device
         if address == Machine.edu { try acknowledge() }
     }
 
-    var vectors: Range<UInt32> { 0..<UInt32(raised.count) }
+    let vectors: Range<UInt32>
 
     /// Makes rocker fire a vector.
     func fire(_ vector: UInt32) throws {
-        raised[Int(vector)].value.add(1, ordering: .sequentiallyConsistent)
-        try device.writeRegion(0, offset: 0x20, count: 4, value: UInt64(vector))
+        try raised.withLock {
+            $0[Int(vector)] += 1
+            try device.writeRegion(0, offset: 0x20, count: 4, value: UInt64(vector))
+        }
     }
 
     /// Makes edu raise: a message, or its line.
     func raise() throws {
-        raised[0].value.add(1, ordering: .sequentiallyConsistent)
-        try device.writeRegion(0, offset: 0x60, count: 4, value: 1)
+        try raised.withLock {
+            $0[0] += 1
+            try device.writeRegion(0, offset: 0x60, count: 4, value: 1)
+        }
     }
 
     /// What edu's driver does in its handler: the line goes low.
@@ -80,7 +85,7 @@ final class RealDevice: InterruptDevice, Sendable {
     func raisedCount(_ vector: Vector) -> UInt64? {
         guard index != .intx else { return nil }
         guard vector.index == index else { return 0 }
-        return raised[Int(vector.number)].value.load(ordering: .sequentiallyConsistent)
+        return raised.withLock { $0[Int(vector.number)] }
     }
 }
 

@@ -55,7 +55,8 @@ struct Case: Sendable {
         case .drain, .arm: .drain
         case .wake(.spin): .spin
         case .wake(.block), .guestLoop: .block
-        case .maskGuest, .maskTable: .mask
+        case .maskGuest: .mask
+        case .maskTable: .maskTable
         case .routeSwitch, .starvation, .routing, .tableAccess, .enableTable: .mux
         }
     }

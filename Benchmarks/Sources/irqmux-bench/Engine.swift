@@ -20,6 +20,8 @@ struct Abilities: OptionSet, Hashable, Sendable {
     static let mask = Abilities(rawValue: 8)
     /// Everything a mux can.
     static let mux = Abilities(rawValue: 16)
+    /// To do so by a guest's write to its MSI-X table.
+    static let maskTable = Abilities(rawValue: 32)
 }
 
 /// An engine that can be made: its name, what it can do, and how to make one.

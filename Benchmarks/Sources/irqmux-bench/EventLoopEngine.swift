@@ -12,7 +12,7 @@ internal import EventRing
 
     static let kind = EngineKind(
         name: Results.ours, about: "irqmux: its EventLoop, instrumented, and its Mux",
-        abilities: [.drain, .spin, .block, .mask, .mux],
+        abilities: [.drain, .spin, .block, .mask, .maskTable, .mux],
         largest: 32768,
         missing: nil
     ) { sources, ability in

@@ -10,9 +10,15 @@ internal import MicroGuest
 struct MuxMeasurement {
     /// The other way to stop a vector that is routed into a guest.
     static let irqfdCycle = EngineKind(
-        name: "irqfd-cycle", about: "KVM_IRQFD: deassign and assign; mask-guest and mask-msix only", abilities: .mask,
-        largest: 1, missing: nil
+        name: "irqfd-cycle", about: "KVM_IRQFD: deassign and assign; mask-guest and mask-msix only",
+        abilities: [.mask, .maskTable], largest: 1, missing: nil
     ) { _, _ in throw EngineError(engine: "irqfd-cycle", operation: "create", errno: 0) }
+
+    /// The mux with a device that can only be asked by SET_IRQS, as the kernel's and those behind a socket are.
+    static let setIRQs = EngineKind(
+        name: "set-irqs", about: "Mux, the software device asked by SET_IRQS; mask-guest only", abilities: .mask,
+        largest: 1, missing: nil
+    ) { _, _ in throw EngineError(engine: "set-irqs", operation: "create", errno: 0) }
 
     private let measurement: Measurement
 
@@ -23,7 +29,8 @@ struct MuxMeasurement {
             switch measured.method {
             case .maskGuest(let fire) where kind.name == Self.irqfdCycle.name:
                 return try cycleIRQFD(measured.repetitions, fire)
-            case .maskGuest(let fire): return try mask(measured.repetitions, fire)
+            case .maskGuest(let fire):
+                return try mask(measured.repetitions, fire, byRequest: kind.name == Self.setIRQs.name)
             case .maskTable where kind.name == Self.irqfdCycle.name:
                 return try cycleIRQFD(measured.repetitions, false)
             case .maskTable: return try TableMeasurement(measurement).mask(measured.repetitions)
@@ -44,10 +51,10 @@ struct MuxMeasurement {
 
     // MARK: A vector that is routed into a guest
 
-    private func mask(_ repetitions: Int, _ underFire: Bool) throws -> Sample {
+    private func mask(_ repetitions: Int, _ underFire: Bool, byRequest: Bool) throws -> Sample {
         let bench = try GuestVector(measurement)
         var mux = try Mux(Self.options())
-        let (id, gsi) = try bench.connect(to: &mux)
+        let (id, gsi) = try bench.connect(to: &mux, byRequest: byRequest)
         try mux.route(id, to: .guest(gsi))
         if underFire { try bench.open(fire: measurement) }
         defer { bench.device.stop() }
@@ -207,10 +214,23 @@ private struct GuestVector {
         try device.start(RaisePlan(Vector(.msix, 0), count: 1_000_000_000, intervalNs: 10_000))
     }
 
-    func connect(to mux: inout Mux) throws -> (id: VectorID, gsi: GSI) {
+    func connect(to mux: inout Mux, byRequest: Bool = false) throws -> (id: VectorID, gsi: GSI) {
         try mux.attach(guest: guest.virtualMachine, routes: guest.withRouting { $0.live })
-        return (try mux.connect(mux.attach(device), .msix, 0..<1)[0], guest.gsi(forMessage: 0))
+        let attached = byRequest ? try mux.attach(AskedDevice(device: device)) : try mux.attach(device)
+        return (try mux.connect(attached, .msix, 0..<1)[0], guest.gsi(forMessage: 0))
     }
+}
+
+/// The software device without its short way.
+private struct AskedDevice: InterruptDevice {
+    let device: Exerciser
+
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
+    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
+    func reset() throws(DeviceError) { try device.reset() }
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 { 0 }
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {}
+    func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 }
 
 /// A device that takes eventfds, for the harness's writer to signal.

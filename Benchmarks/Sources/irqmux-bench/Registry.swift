@@ -1,7 +1,8 @@
 /// The engines of this build, ours first.
 enum Registry {
     static let kinds: [EngineKind] =
-        [EventLoopEngine.kind] + CEngine.kinds + [DispatchEngine.kind, MuxMeasurement.irqfdCycle]
+        [EventLoopEngine.kind] + CEngine.kinds
+        + [DispatchEngine.kind, MuxMeasurement.irqfdCycle, MuxMeasurement.setIRQs]
 
     static var names: [String] { kinds.map(\.name) }
 
