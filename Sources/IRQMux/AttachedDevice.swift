@@ -1,5 +1,6 @@
 internal import CKernel
 internal import InterruptModel
+internal import Synchronization
 
 /// A device as the mux keeps it: a table of functions, so that one mux serves devices of any kind.
 ///
@@ -14,7 +15,15 @@ class AttachedDevice {
     /// Accounts of a restored state are in `retired`.
     var isRestored = false
     /// How many of the device's vectors are connected, by index.
-    var connected: [UInt32] = [0, 0, 0, 0, 0]
+    var connected: [UInt32] = [0, 0, 0, 0, 0] {
+        didSet {
+            var bits: UInt8 = 0
+            for index in 0..<5 where connected[index] > 0 { bits |= 1 << UInt8(index) }
+            enabled.store(bits, ordering: .sequentiallyConsistent)
+        }
+    }
+    /// Which indexes have connected vectors, a bit each, for the threads of other loops.
+    private let enabled = Atomic<UInt8>(0)
 
     /// The request of `point`, kept so that switching a vector allocates nothing.
     private var single = IRQRequest(.msix, .trigger, .eventfd([-1]))
@@ -69,6 +78,15 @@ class AttachedDevice {
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
+
+    /// Whether vectors of an index are connected; for any thread.
+    final func isEnabled(_ index: IRQIndex) -> Bool {
+        enabled.load(ordering: .sequentiallyConsistent) & 1 << UInt8(index.rawValue) != 0
+    }
+
+    /// The mux goes, and with it the eventfd of a vector that is only a visitor: see Mux+Moving. Of the mux's own
+    /// devices whole indexes are disabled.
+    func takeFromVisitor(_ vector: Vector) {}
 
     /// Throws when vectors are only visitors here: see Mux+Moving.
     func refuseToLoseVisitor() throws(MuxError) {}

@@ -97,9 +97,13 @@ final class GuestTable: @unchecked Sendable {
         }
     }
 
-    /// Wants another route for a GSI.
+    /// Wants another route for a GSI, and takes it if nobody has.
     func set(_ route: GSIRoute, for gsi: GSI) throws(MuxError) {
-        try changing { () throws(KVMError) in try routing.set(route, for: gsi) }
+        try changing { () throws(KVMError) in
+            try routing.set(route, for: gsi)
+            // Taken are also the pins below the first, which are nobody's to allocate. (A refusal would allocate.)
+            if !allocator.isTaken(gsi) { try? allocator.reserve(gsi) }
+        }
     }
 
     /// Gives a GSI of `allocate` back, and its route.

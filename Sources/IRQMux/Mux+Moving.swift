@@ -241,6 +241,15 @@ private final class VisitingDevice: AttachedDevice {
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 
+    override func lastSignalTime(_ vector: Vector) -> UInt64? { device.lastSignalTime(vector) }
+
+    override func takeFromVisitor(_ vector: Vector) {
+        // An index that its home has disabled signals nothing, and a request would enable it again.
+        guard device.isEnabled(vector.index) else { return }
+        let request = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([-1]))
+        do throws(DeviceError) { _ = try device.set(request) } catch {}
+    }
+
     override func refuseToLoseVisitor() throws(MuxError) {
         throw MuxError(
             "disconnecting a vector", errno: EBUSY, remedy: "it was moved here: disconnect it through its MuxGroup")

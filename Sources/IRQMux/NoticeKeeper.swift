@@ -30,6 +30,8 @@ public struct NoticeKeeper {
     private let tag: UInt64
     private var vectors: [VectorID] = []
     private var timer: TimerID?
+    /// When it is due.
+    private var timerDeadline: UInt64 = 0
 
     /// A keeper that does not listen yet.
     ///
@@ -126,7 +128,10 @@ public struct NoticeKeeper {
 
     /// One timer, for the next deadline. Whether there is one where one is needed.
     private mutating func startTimer(on mux: inout Mux) -> Bool {
-        guard timer == nil, let deadline = notices.nextDeadline else { return true }
+        guard let deadline = notices.nextDeadline else { return true }
+        if timer != nil, timerDeadline <= deadline { return true }
+        stopTimer(on: &mux)
+        timerDeadline = deadline
         let now = irqmux_monotonic_ns()
         do throws(MuxError) { timer = try mux.addTimer(after: deadline > now ? deadline - now : 0, tag: tag) } catch {
             return false

@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A guest's PCI function", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(2)))
+    .timeLimit(.minutes(5)))
 struct GuestFunctionTests {
     /// A software device as one function, a guest that takes its messages, and a pin that only remembers.
     private struct Bench: ~Copyable {

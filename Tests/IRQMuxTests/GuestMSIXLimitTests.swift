@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A guest's MSI-X at its limits", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct GuestMSIXLimitTests {
     @Test("a function mask that is refused as a whole is carried out vector by vector, and what came is not lost")
     func refusedTogether() throws {
@@ -291,7 +291,7 @@ struct GuestMSIXLimitTests {
 
 @Suite(
     "A guest's interrupt state, saved and loaded", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(3)))
+    .serialized, .timeLimit(.minutes(5)))
 struct GuestStateTests {
     @Test("saved here, loaded there: masks, messages and pending bits are as they were, and nothing is lost")
     func saveAndLoad() throws {

@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "2048 vectors of a guest's MSI-X", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct GuestMSIXScaleTests {
     // Each in a process of its own: thousands of descriptors that come and go would disturb tests that count theirs.
 

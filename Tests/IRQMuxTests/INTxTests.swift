@@ -5,7 +5,7 @@ import IRQMux
 import InterruptModel
 import Testing
 
-@Suite("INTx", .timeLimit(.minutes(1)))
+@Suite("INTx", .timeLimit(.minutes(5)))
 struct INTxTests {
     /// A mux with the pin of one device; `explicit` leaves acknowledgement to the owner.
     static func make(

@@ -7,7 +7,7 @@ import KVM
 import TestSupport
 import Testing
 
-@Suite("A line's state, saved and loaded", .timeLimit(.minutes(1)))
+@Suite("A line's state, saved and loaded", .timeLimit(.minutes(5)))
 struct LineStateTests {
     /// A software device's line, served by the loop with a pin that only remembers.
     private struct Line: ~Copyable {
