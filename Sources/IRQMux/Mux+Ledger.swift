@@ -107,7 +107,13 @@ extension Mux {
                 "accounting for a vector", errno: -looked,
                 remedy: "/proc must be readable, and nobody but the mux may close its eventfds")
         }
-        return seen(slot).taken &+ waiting
+        return seen(slot).taken &+ waiting &+ readAhead(slot)
+    }
+
+    /// What the loop has read and not handed out yet.
+    private func readAhead(_ slot: UInt32) -> UInt64 {
+        guard let source = entries[slot].source else { return 0 }
+        do throws(RingError) { return try loop.readAhead(of: source) } catch { return 0 }
     }
 
     /// How often somebody looked at the eventfd, and the signals that were taken out of it, by the loop and by the mux.

@@ -49,6 +49,20 @@ struct GuestErrorsTests {
         #expect(try mux.allocateGSI(message(2)) == GSIAllocator.first)
     }
 
+    @Test("a message address that KVM would refuse the whole table for is refused alone, and the others are committed")
+    func badMessageAddress() throws {
+        let machine = try KVMDevice().createVirtualMachine()
+        try machine.createIRQChip(.full)
+        var mux = try Mux(smallOptions())
+        try mux.attach(guest: machine, routes: .irqChipDefaults())
+        let gsi = try mux.allocateGSI(message(1))
+        let bad = GSIRoute.message(address: 0x41_fee0_0000, data: 0x30)
+        #expect(errno { () throws(MuxError) in _ = try mux.allocateGSI(bad) } == EINVAL)
+        #expect(errno { () throws(MuxError) in try mux.setGSI(gsi, to: bad) } == EINVAL)
+        #expect(try mux.commitRoutes(), "what was wanted before stands")
+        #expect(try mux.allocateGSI(message(2)) == gsi + 1, "nothing was spent")
+    }
+
     @Test("a route into a guest is refused, with a remedy, and the old route stays")
     func refusals() throws {
         let bench = try GuestBench(4)
