@@ -74,7 +74,7 @@ struct ServerFramingTests {
         var sent = 0
         // Until the server takes no more: its answers have nowhere to go.
         while true {
-            let result = client.socket.send(header: [], body: request[...], fds: [])
+            let result = client.socket.send(request[...], fds: [])
             if result == request.count {
                 sent += 1
                 continue
