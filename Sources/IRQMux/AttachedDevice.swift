@@ -50,6 +50,20 @@ class AttachedDevice {
 
     func swap(_ vector: Vector, for eventfd: Int32) -> Bool { false }
 
+    func reset() throws(DeviceError) { throw DeviceError("reset", errno: ENODEV) }
+
+    func region(_ number: UInt32) throws(DeviceError) -> RegionInfo {
+        throw DeviceError("GET_REGION_INFO", errno: ENODEV)
+    }
+
+    func readRegion(_ region: UInt32, _ offset: UInt64, _ count: Int) throws(DeviceError) -> UInt64 {
+        throw DeviceError("reading a region", errno: ENODEV)
+    }
+
+    func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
+        throw DeviceError("writing a region", errno: ENODEV)
+    }
+
     /// What one request can carry.
     var planRules: IRQPlanRules { IRQPlanRules() }
 
@@ -59,6 +73,16 @@ class AttachedDevice {
         var rules = planRules
         rules.restarts = false
         return rules
+    }
+
+    func reset() throws(DeviceError) { throw DeviceError("RESET", errno: ENODEV) }
+
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
+        throw DeviceError("read of a region", errno: ENODEV)
+    }
+
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        throw DeviceError("write of a region", errno: ENODEV)
     }
 
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
@@ -93,7 +117,29 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
 
     override func swap(_ vector: Vector, for eventfd: Int32) -> Bool { device.swapEventFD(of: vector, for: eventfd) }
 
+    override func reset() throws(DeviceError) { try device.reset() }
+
+    override func region(_ number: UInt32) throws(DeviceError) -> RegionInfo { try device.regionInfo(number) }
+
+    override func readRegion(_ region: UInt32, _ offset: UInt64, _ count: Int) throws(DeviceError) -> UInt64 {
+        try device.readRegion(region, offset: offset, count: count)
+    }
+
+    override func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
+        try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
+
     override var planRules: IRQPlanRules { device.planRules }
+
+    override func reset() throws(DeviceError) { try device.reset() }
+
+    override func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
+        try device.readRegion(region, offset: offset, count: count)
+    }
+
+    override func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 

@@ -257,6 +257,8 @@ extension Mux {
         }
         for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 {
             devices[Int(entries[slot].device)]?.takeFromVisitor(entries[slot].vector)
+            // While the machine's number is still ours.
+            unbind(slot)
             _ = irqmux_close(entries[slot].eventfd)
         }
     }

@@ -48,7 +48,7 @@ extension Mux {
         let (raised, received, bypassed) = try signals(slot, raisedBy: device)
         // By the user eventfd, where the loop tells; what went past it is KVM's, and delivered.
         let signals = received &- bypassed
-        let notifications = seen(slot).notifications
+        let notifications = UInt32(truncatingIfNeeded: seen(slot).notifications)
         let untaken = untakenByGuest(slot)
         var ledger = Ledger(raised: raised)
         ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
@@ -118,7 +118,7 @@ extension Mux {
 
     /// How often somebody looked at the eventfd, and the signals that were taken out of it, by the loop and by the mux.
     private func seen(_ slot: UInt32) -> (notifications: UInt64, taken: UInt64) {
-        var seen = (notifications: entries[slot].silencesEnded, taken: entries[slot].taken)
+        var seen = (notifications: UInt64(entries[slot].silencesEnded), taken: entries[slot].taken)
         guard let source = entries[slot].source else { return seen }
         do throws(RingError) {
             let counts = try loop.counts(of: source)

@@ -97,7 +97,7 @@ extension Mux {
             let counts = try loop.counts(of: source)
             var passport = makePassport(slot, listens: moving.listens || isEdge)
             passport.entry.taken &+= counts.taken
-            passport.entry.silencesEnded &+= counts.notifications
+            passport.entry.silencesEnded &+= UInt32(truncatingIfNeeded: counts.notifications)
             passport.entry.silenced = false
             // The eventfd is in the passport: it is not this mux's to close any more, and whoever names the vector is
             // told that it is gone.

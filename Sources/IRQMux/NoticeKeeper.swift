@@ -7,7 +7,8 @@ public enum DeviceNotice: Equatable, Sendable {
     /// Something has come up; the owner has until `deadline`, in nanoseconds of CLOCK_MONOTONIC, to answer.
     case opened(DeviceNotices.Kind, deadline: UInt64)
     /// Nobody answered, and the default action was carried out. `errno` is what it met, 0 for nothing. After `detach`
-    /// the device's identity is spent; `reset` is left to the owner, who has the device.
+    /// the device's identity is spent; after `reset` its interrupts are assigned as before, and what the guest's
+    /// registers say is the owner's to reset (`GuestFunction.reset`).
     case expired(DeviceNotices.Kind, DeviceNotices.Action, errno: Int32)
 }
 
@@ -113,7 +114,8 @@ public struct NoticeKeeper {
         guard case .expired(let kind, let action) = event else { return nil }
         do throws(MuxError) {
             switch action {
-            case .none, .reset: break
+            case .none: break
+            case .reset: try mux.reset(device)
             case .mask: try mux.maskAll(device)
             case .detach:
                 stopTimer(on: &mux)
