@@ -1,0 +1,57 @@
+import Foundation
+
+/// Whole pages that a device may reach, each filled with one byte.
+@safe final class Pages: @unchecked Sendable {
+    static let size = 4096
+    let start: UnsafeMutableRawPointer
+    let count: Int
+
+    init(_ count: Int) {
+        self.count = count
+        // SAFETY: size and alignment are those of whole pages; freed in deinit.
+        unsafe start = .allocate(byteCount: count * Self.size, alignment: Self.size)
+        for page in 0..<count { fill(page, 0) }
+    }
+
+    deinit { unsafe start.deallocate() }
+
+    func address(_ page: Int) -> UnsafeMutableRawPointer {
+        // SAFETY: inside the allocation.
+        unsafe start + page * Self.size
+    }
+
+    func fill(_ page: Int, _ byte: UInt8) {
+        // SAFETY: as above.
+        unsafe address(page).initializeMemory(as: UInt8.self, repeating: byte, count: Self.size)
+    }
+
+    /// A pattern that no other page and no shift of it has.
+    func write(_ page: Int, seed: Int) {
+        for place in 0..<Self.size {
+            // SAFETY: as above.
+            unsafe address(page).storeBytes(of: Self.pattern(place, seed), toByteOffset: place, as: UInt8.self)
+        }
+    }
+
+    /// How many bytes from the page's beginning on are the pattern's.
+    func matching(_ page: Int, seed: Int) -> Int {
+        for place in 0..<Self.size where read(page, place) != Self.pattern(place, seed) { return place }
+        return Self.size
+    }
+
+    /// How many bytes from `place` on are `byte`, up to the page's end.
+    func run(_ page: Int, from place: Int, of byte: UInt8) -> Int {
+        var end = place
+        while end < Self.size, read(page, end) == byte { end += 1 }
+        return end - place
+    }
+
+    private func read(_ page: Int, _ place: Int) -> UInt8 {
+        // SAFETY: as above.
+        unsafe address(page).load(fromByteOffset: place, as: UInt8.self)
+    }
+
+    private static func pattern(_ place: Int, _ seed: Int) -> UInt8 {
+        UInt8(truncatingIfNeeded: (place &* 31 &+ seed &* 101) ^ (place >> 8) | 1)
+    }
+}
