@@ -19,7 +19,7 @@ functions=sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=4
 # e1000e: PCI Express, and ERR.
 machine=(
     -nodefaults -no-user-config -no-reboot -display none -monitor none
-    -accel tcg -machine q35,kernel-irqchip=split -cpu max -smp 1 -m 1024
+    -accel tcg -machine q35,kernel-irqchip=split -cpu max,la57=off -smp 1 -m 1024
     -device "intel-iommu,intremap=$remap" -device isa-debug-exit,iobase=0xf4,iosize=4
     -device edu,addr=4 -device edu,addr=5 -device pci-testdev,addr=6 -device rocker,addr=7,len-ports=14
     -device nec-usb-xhci,addr=8,msi=on,msix=off
