@@ -101,9 +101,11 @@ download "linux-headers-$abi" "$common" "$kbuild" "linux-source-$series"
 for package in "linux-headers-$abi" "$common" "$kbuild"; do unpack "$package" | tar -C "$tmp" -xf -; done
 headers=$tmp/usr/src/linux-headers-$abi
 # The headers name their place after being installed; here they stay in the cache.
-sed -i "s#^include /usr/src/#include $tmp/usr/src/#" "$headers/Makefile"
+sed -i "s#/usr/src/#$tmp/usr/src/#g" "$headers/Makefile"
 compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$headers/.kernelvariables")
-Scripts/ensure-packages.sh "${compiler:-gcc}" make
+# The kernel's own compiler where it is there; the machine's otherwise: no other one is installed.
+command -v "${compiler:-gcc}" >/dev/null || compiler=gcc
+Scripts/ensure-packages.sh gcc make
 source=$work/source
 mkdir "$source"
 unpack "linux-source-$series" | tar -xOf - "./usr/src/linux-source-$series.tar.xz" | xz -dc -T0 |
@@ -115,7 +117,8 @@ rm "$tmp/linux-source-$series"_*.deb
 build() {
     local folder=$1
     shift
-    make -C "$headers" M="$folder" CONFIG_DEBUG_INFO_BTF_MODULES= -j"$(nproc)" "$@" modules >"$work/build.log" 2>&1
+    make -C "$headers" M="$folder" CC="${compiler:-gcc}" CONFIG_DEBUG_INFO_BTF_MODULES= -j"$(nproc)" "$@" modules \
+        >"$work/build.log" 2>&1
 }
 sample() {
     mkdir "$1"

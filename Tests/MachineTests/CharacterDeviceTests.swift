@@ -23,9 +23,9 @@ struct CharacterDeviceTests {
         let first = try iommufd.makeAddressSpace()
         let second = try iommufd.makeAddressSpace()
         let pages = Pages(3)
-        unsafe try iommufd.map(pages.address(0), iova: Self.iova, size: 4096, in: first)
-        unsafe try iommufd.map(pages.address(1), iova: Self.iova + 4096, size: 4096, in: first)
-        unsafe try iommufd.map(pages.address(2), iova: Self.iova + 4096, size: 4096, in: second)
+        try pages.map(0, iommufd, first, iova: Self.iova)
+        try pages.map(1, iommufd, first, iova: Self.iova + 4096)
+        try pages.map(2, iommufd, second, iova: Self.iova + 4096)
         let device = try RealDevice(VFIODevice.open(.pci(Machine.edu), at: iommufd, in: first), .msi)
         var mover = try Mover(device)
         pages.write(0, seed: 1)
@@ -60,11 +60,11 @@ struct CharacterDeviceTests {
             #expect(reason { () throws(VFIOError) in try iommufd.destroy(space) } == .inUse)
             #expect(device.iommufdID != nil)
         }
-        unsafe try iommufd.map(pages.address(0), iova: Self.iova, size: 4096, in: space)
+        try pages.map(0, iommufd, space, iova: Self.iova)
         try iommufd.destroy(space)
         #expect(
             reason { () throws(VFIOError) in
-                unsafe try iommufd.map(pages.address(0), iova: Self.iova, size: 4096, in: space)
+                try pages.map(0, iommufd, space, iova: Self.iova)
             } == .badAddress)
     }
 
@@ -78,10 +78,10 @@ struct CharacterDeviceTests {
         let device = try VFIODevice.open(.pci(Machine.edu), at: iommufd, in: space)
         let attached = try iommufd.info(of: space)
         #expect(!attached.ranges.contains { $0.first <= 0xfee0_0000 && 0xfee0_0000 <= $0.last })
-        unsafe try iommufd.map(pages.address(0), iova: Self.iova, size: 8192, in: space)
+        try pages.map(0, iommufd, space, iova: Self.iova, size: 8192)
         #expect(
             reason { () throws(VFIOError) in
-                unsafe try iommufd.map(pages.address(0), iova: Self.iova, size: 4096, in: space)
+                try pages.map(0, iommufd, space, iova: Self.iova)
             } == .addressTaken)
         #expect(try iommufd.unmap(iova: Self.iova, size: 8192, in: space) == 8192)
         #expect(
@@ -115,8 +115,9 @@ struct CharacterDeviceTests {
     func inUse() throws {
         let device = try VFIODevice.open(.pci(Machine.edu), by: .characterDevice)
         #expect(device.iommufdID != nil)
-        #expect(reason { () throws(VFIOError) in _ = try VFIODevice.open(.pci(Machine.edu), by: .characterDevice) } == .inUse)
-        #expect(reason { () throws(VFIOError) in _ = try VFIODevice.open(.pci(Machine.edu), by: .group) } == .inUse)
+        for way in [VFIODevice.Way.characterDevice, .group] {
+            #expect(reason { () throws(VFIOError) in _ = try VFIODevice.open(.pci(Machine.edu), by: way) } == .inUse)
+        }
     }
 
     @Test("a device that somebody else bound is adopted by its descriptor, and left open with what it had")

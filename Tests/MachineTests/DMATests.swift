@@ -43,8 +43,8 @@ struct DMATests {
     func moves() throws {
         let pages = Pages(2)
         let device = try RealDevice(Machine.edu, .msi)
-        unsafe try device.device.mapDMA(pages.address(0), iova: Self.iova, size: 4096, access: .read)
-        unsafe try device.device.mapDMA(pages.address(1), iova: Self.iova + 0x10000, size: 4096, access: .readWrite)
+        try pages.map(0, device.device, iova: Self.iova, access: .read)
+        try pages.map(1, device.device, iova: Self.iova + 0x10000, size: 4096, access: .readWrite)
         var mover = try Mover(device)
         for seed in 0..<3 {
             pages.write(0, seed: seed)
@@ -63,7 +63,7 @@ struct DMATests {
     func unmapped() throws {
         let pages = Pages(2)
         let device = try RealDevice(Machine.edu, .msi)
-        unsafe try device.device.mapDMA(pages.address(0), iova: Self.iova, size: 8192)
+        try pages.map(0, device.device, iova: Self.iova, size: 8192)
         var mover = try Mover(device)
         pages.write(0, seed: 7)
         try mover.move(Self.iova, toMemory: false)
@@ -80,7 +80,7 @@ struct DMATests {
     func readOnly() throws {
         let pages = Pages(1)
         let device = try RealDevice(Machine.edu, .msi)
-        unsafe try device.device.mapDMA(pages.address(0), iova: Self.iova, size: 4096, access: .read)
+        try pages.map(0, device.device, iova: Self.iova, access: .read)
         var mover = try Mover(device)
         pages.write(0, seed: 3)
         try mover.move(Self.iova, toMemory: false)
@@ -99,7 +99,7 @@ struct DMATests {
         #expect(before.ranges.contains { $0.first <= Self.iova && Self.iova + 4095 <= $0.last })
         // Messages are writes to 0xfee00000 and on: no memory can be there.
         #expect(!before.ranges.contains { $0.first <= 0xfee0_0000 && 0xfee0_0000 <= $0.last })
-        unsafe try device.device.mapDMA(pages.address(0), iova: Self.iova, size: 4096)
+        try pages.map(0, device.device, iova: Self.iova)
         let after = try device.device.iommuInfo()
         #expect(after.mappingsLeft == before.mappingsLeft.map { $0 - 1 })
         #expect(before.mappingsLeft == nil || before.mappingsLeft == 65535)
@@ -110,23 +110,24 @@ struct DMATests {
     func refusals() throws {
         let pages = Pages(2)
         let device = try RealDevice(Machine.edu, .msi)
-        let start = unsafe pages.address(0)
-        unsafe try device.device.mapDMA(start, iova: Self.iova, size: 8192)
+        try pages.map(0, device.device, iova: Self.iova, size: 8192)
         func reason(_ body: () throws(VFIOError) -> Void) -> VFIOError.Reason? {
             do throws(VFIOError) { try body() } catch { return error.reason }
             return nil
         }
         #expect(
-            reason { () throws(VFIOError) in unsafe try device.device.mapDMA(start, iova: Self.iova + 4096, size: 4096) }
+            reason { () throws(VFIOError) in try pages.map(0, device.device, iova: Self.iova + 4096) }
                 == .addressTaken)
         #expect(
-            reason { () throws(VFIOError) in unsafe try device.device.mapDMA(start, iova: 0x200_0010, size: 4096) }
+            reason { () throws(VFIOError) in try pages.map(0, device.device, iova: 0x200_0010) }
                 == .badAddress)
         #expect(
-            reason { () throws(VFIOError) in unsafe try device.device.mapDMA(start, iova: 0xfee0_0000, size: 4096) }
+            reason { () throws(VFIOError) in try pages.map(0, device.device, iova: 0xfee0_0000) }
                 == .badAddress)
         // A mapping goes whole, or not at all.
-        #expect(reason { () throws(VFIOError) in try device.device.unmapDMA(iova: Self.iova, size: 4096) } == .badAddress)
+        #expect(
+            reason { () throws(VFIOError) in try device.device.unmapDMA(iova: Self.iova, size: 4096) }
+                == .badAddress)
         #expect(try device.device.unmapDMA(iova: Self.iova, size: 8192) == 8192)
     }
 }

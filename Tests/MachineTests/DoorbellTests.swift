@@ -94,7 +94,7 @@ struct DoorbellTests {
         _ = try Bell(device, eventFD, value: 1000)
     }
 
-    @Test("a nested guest keeps writing a register: KVM and VFIO carry it to the device, and each write is one interrupt")
+    @Test("a nested guest keeps writing a register: KVM and VFIO carry it to the device, one interrupt a write")
     func guestsRegister() throws {
         let bus = try RegisterBus(RealDevice(Machine.edu, .msi))
         try bus.run(writes: 40)

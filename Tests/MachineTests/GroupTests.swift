@@ -17,11 +17,11 @@ struct GroupTests {
         let pages = Pages(1)
         let device = try VFIODevice.open(.pci(Machine.edu), by: .group)
         for number in 0..<3 {
-            unsafe try device.mapDMA(pages.address(0), iova: 0x100_0000 + UInt64(number) * 8192, size: 4096)
+            try pages.map(0, device, iova: 0x100_0000 + UInt64(number) * 8192)
         }
         #expect(try device.iommuInfo().mappingsLeft == 0)
         do throws(VFIOError) {
-            unsafe try device.mapDMA(pages.address(0), iova: 0x110_0000, size: 4096)
+            try pages.map(0, device, iova: 0x110_0000)
             #expect(Bool(false), "a fourth was taken")
         } catch {
             #expect(error.reason == .noMappingLeft && error.errno == ENOSPC)
@@ -39,7 +39,7 @@ struct GroupTests {
         try container.add(second)
         #expect(try first.status().isInContainer)
         let pages = Pages(2)
-        unsafe try container.map(pages.address(0), iova: 0x100_0000, size: 8192)
+        try pages.map(container, iova: 0x100_0000)
         #expect(try container.info().mappingsLeft == 65534)
         for (number, group) in [0, 1].enumerated() {
             let opened = group == 0 ? try first.device(names[0]) : try second.device(names[1])

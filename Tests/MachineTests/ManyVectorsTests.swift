@@ -62,7 +62,9 @@ struct ManyVectorsTests {
         }
 
         /// Signals every vector below `count` through the kernel; exactly those that are assigned must arrive, once.
-        func expectSignals(_ count: Int, of all: Int, shift: Int = 0, _ place: SourceLocation = #_sourceLocation) throws {
+        func expectSignals(
+            _ count: Int, of all: Int, shift: Int = 0, _ place: SourceLocation = #_sourceLocation
+        ) throws {
             _ = try device.setInterrupts(IRQRequest(.msix, .trigger, .none(count: UInt32(all))))
             var wrong: [Int] = []
             for (number, eventFD) in eventFDs.enumerated() {
@@ -101,7 +103,8 @@ struct ManyVectorsTests {
         }
         #expect(bench.assigned == before || bench.assigned.allocated > before.allocated)
         #expect(bench.assigned.assignedCount == 64)
-        // Where vectors can be added, those that worked were not touched; elsewhere the type is disabled, refused, and enabled anew.
+        // Where vectors can be added, those that worked were not touched; elsewhere the type is disabled, refused with
+        // all, and enabled anew.
         #expect(bench.device.takeRequests() == (bench.rules.growsMSIX ? 1 : 3))
         try bench.expectSignals(64, of: 64)
     }

@@ -1,9 +1,10 @@
 import Foundation
+import VFIO
 
 /// Whole pages that a device may reach, each filled with one byte.
 @safe final class Pages: @unchecked Sendable {
     static let size = 4096
-    let start: UnsafeMutableRawPointer
+    private let start: UnsafeMutableRawPointer
     let count: Int
 
     init(_ count: Int) {
@@ -13,9 +14,12 @@ import Foundation
         for page in 0..<count { fill(page, 0) }
     }
 
-    deinit { unsafe start.deallocate() }
+    deinit {
+        // SAFETY: allocated in init, and freed once. Tests keep the pages as long as anything is mapped.
+        unsafe start.deallocate()
+    }
 
-    func address(_ page: Int) -> UnsafeMutableRawPointer {
+    private func address(_ page: Int) -> UnsafeMutableRawPointer {
         // SAFETY: inside the allocation.
         unsafe start + page * Self.size
     }
@@ -53,5 +57,29 @@ import Foundation
 
     private static func pattern(_ place: Int, _ seed: Int) -> UInt8 {
         UInt8(truncatingIfNeeded: (place &* 31 &+ seed &* 101) ^ (place >> 8) | 1)
+    }
+
+    // MARK: Mapping
+
+    /// Lets a device reach `size` bytes from a page on.
+    func map(
+        _ page: Int, _ device: borrowing VFIODevice, iova: UInt64, size: Int = size, access: DMAAccess = .readWrite
+    ) throws(VFIOError) {
+        // SAFETY: inside the allocation, which outlives the device's mapping: tests name the pages after it.
+        unsafe try device.mapDMA(address(page), iova: iova, size: UInt64(size), access: access)
+    }
+
+    /// Lets the devices of a container reach all pages.
+    func map(_ container: borrowing VFIOContainer, iova: UInt64) throws(VFIOError) {
+        // SAFETY: as above.
+        unsafe try container.map(address(0), iova: iova, size: UInt64(count * Self.size))
+    }
+
+    /// Lets the devices of an address space reach `size` bytes from a page on.
+    func map(
+        _ page: Int, _ iommufd: borrowing IOMMUFD, _ space: IOMMUFD.AddressSpace, iova: UInt64, size: Int = size
+    ) throws(VFIOError) {
+        // SAFETY: as above.
+        unsafe try iommufd.map(address(page), iova: iova, size: UInt64(size), in: space)
     }
 }

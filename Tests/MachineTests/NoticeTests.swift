@@ -76,7 +76,9 @@ struct NoticeTests {
         try Machine.bind(address)
     }
 
-    @Test("REQ: the host asks for a device that is held, the owner is told, and gives it back", arguments: Asking.allCases)
+    @Test(
+        "REQ: the host asks for a device that is held, the owner is told, and gives it back",
+        arguments: Asking.allCases)
     func release(asking: Asking) throws {
         let address = Machine.spareEdu
         do {
