@@ -52,16 +52,28 @@ for kernel in "${kernels[@]}"; do
     [[ " ${folders[*]} " == *" $folder "* ]] || folders+=("$folder")
 done
 
-# The command and the differential test as static files, and the test bundle as it is.
-say "building what runs inside"
-for product in irqmux irqmux-differential; do
-    swift build -c release --scratch-path .build/static --static-swift-stdlib -Xswiftc -static-executable \
-        --product "$product" >"$work/build.log" 2>&1 || die 2 "$product does not build: $(tail -n 20 "$work/build.log")"
-done
+# The command and the differential test as static files, and the test bundle as it is. A build that has nothing to do
+# still takes its seconds, so it is left out where no source is newer than what was built.
+unchanged() { [[ -e $1 && -z $(find Package.swift "${@:2}" -newer "$1" -print -quit) ]]; }
 static=.build/static/release
+compiler=$(swift --version 2>/dev/null)
+built=.build/static/built
+if ! unchanged "$built" Sources Tests/differential || [[ $(<"$built") != "$compiler" ]]; then
+    say "building what runs inside"
+    rm -f "$built"
+    for product in irqmux irqmux-differential; do
+        swift build -c release --scratch-path .build/static --static-swift-stdlib -Xswiftc -static-executable \
+            --product "$product" >"$work/build.log" 2>&1 ||
+            die 2 "$product does not build: $(tail -n 20 "$work/build.log")"
+    done
+    printf '%s\n' "$compiler" >"$built"
+fi
 bundle=$(swift build --show-bin-path)/irqmuxPackageTests.xctest
-[[ -x $bundle && -n ${IRQMUX_PART_OF_TEST:-} ]] || IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
-    die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
+if ! unchanged "$bundle" Sources Tests && [[ ! -x $bundle || -z ${IRQMUX_PART_OF_TEST:-} ]]; then
+    say "building the tests"
+    IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
+        die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
+fi
 
 # One boot, under the name of kernel and variant; its results go to NAME.results of the work folder. A try has minutes
 # where it takes one: a slow or busy machine is no hang.
@@ -89,10 +101,12 @@ newest=${folders[-1]}
 plan=("$newest default")
 for folder in "${folders[@]}"; do [[ $folder == "$newest" ]] || plan+=("$folder default"); done
 if compgen -G "$newest/iommufd/*.ko" >/dev/null; then plan+=("$newest iommufd"); fi
-if [[ -f $newest/iommufd/failed ]]; then
-    printf 'skip\tmachine %s iommufd\tvm: iommufd does not build for this kernel: %s\n' "$(basename "$newest")" \
-        "$(tail -n 1 "$newest/iommufd/failed" | tr '\n\t' '  ')" >>"$all"
-fi
+for failed in "${folders[@]/%//modules/mtty.failed}" "$newest/iommufd/iommufd.failed"; do
+    [[ -f $failed ]] || continue
+    kernel=$(basename "$(dirname "$(dirname "$failed")")") module=$(basename "$failed" .failed)
+    printf 'skip\tmachine %s: %s\tvm: %s does not build for this kernel: %s\n' "$kernel" "$module" "$module" \
+        "$(tr '\n\t' '  ' <"$failed")" >>"$all"
+done
 plan+=("$newest noremap")
 running=0
 for row in "${plan[@]}"; do

@@ -125,10 +125,18 @@ sample() {
     cp "$source/samples/vfio-mdev/mtty.c" "$1"
     printf 'obj-m := mtty.o\n' >"$1/Kbuild"
 }
+# A kernel is of use without what does not build for it, and says so: complaint FILE keeps the compiler's first word.
+complaint() {
+    grep -m 1 -E 'error|\*\*\*' "$work/build.log" >"$1" || tail -n 1 "$work/build.log" >"$1"
+    say "$abi: $(basename "$1" .failed) does not build: $(<"$1")"
+}
 sample "$tmp/mtty"
-build "$tmp/mtty" || die 2 "$abi: mtty does not build: $(tail -n 5 "$work/build.log")"
-mv "$tmp/mtty/mtty.ko" "$work/modules"
-printf 'mtty\n' >>"$work/modules/order"
+if build "$tmp/mtty"; then
+    mv "$tmp/mtty/mtty.ko" "$work/modules"
+    printf 'mtty\n' >>"$work/modules/order"
+else
+    complaint "$work/modules/mtty.failed"
+fi
 
 # No kernel of Debian's has iommufd on. Where the source has it, it is built with VFIO again, since VFIO's device
 # nodes and its structures depend on it. The kernel itself keeps its configuration.
@@ -151,9 +159,7 @@ if ! grep -q '^CONFIG_IOMMUFD=' "$headers/.config" && [[ -d $source/drivers/iomm
             mv "$file" "$work/iommufd/${name//-/_}.ko"
         done < <(find "$tree" -name '*.ko')
     else
-        # The kernel is of use without; Scripts/test-vm.sh says that its boot is left out.
-        tail -n 5 "$work/build.log" >"$work/iommufd/failed"
-        say "$abi: iommufd does not build: $(tail -n 1 "$work/iommufd/failed")"
+        complaint "$work/iommufd/iommufd.failed"
     fi
 fi
 strip --strip-debug "$work"/modules/*.ko
