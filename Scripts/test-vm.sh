@@ -95,8 +95,8 @@ for folder in "${folders[@]}"; do
     Scripts/vm/initramfs.sh "$folder" "$work/$(basename "$folder").initramfs" "$static/irqmux" \
         "$static/irqmux-differential"
 done
-# The longest first, so that both places are busy to the end. iommufd, and the machine without interrupt remapping, on
-# the newest kernel only.
+# The longest first, so that both places are busy to the end. iommufd, and the machines without interrupt remapping and
+# without IOMMU, on the newest kernel only.
 newest=${folders[-1]}
 plan=("$newest default")
 for folder in "${folders[@]}"; do [[ $folder == "$newest" ]] || plan+=("$folder default"); done
@@ -107,7 +107,7 @@ for failed in "${folders[@]/%//modules/mtty.failed}" "$newest/iommufd/iommufd.fa
     printf 'skip\tmachine %s: %s\tvm: %s does not build for this kernel: %s\n' "$kernel" "$module" "$module" \
         "$(tr '\n\t' '  ' <"$failed")" >>"$all"
 done
-plan+=("$newest noremap")
+plan+=("$newest noremap" "$newest noiommu")
 running=0
 for row in "${plan[@]}"; do
     if ((running == 2)); then

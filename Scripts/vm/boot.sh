@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots the emulated machine once: boot.sh KERNEL_FOLDER INITRAMFS VARIANT OUTPUT [NAME=VALUE…]
-#   VARIANT   default | iommufd | noremap (no interrupt remapping)
+#   VARIANT   default | iommufd | noremap (no interrupt remapping) | noiommu
 #   OUTPUT    a folder; console.log and results are written there
 # Each NAME=VALUE reaches the first process as a variable. Status: 0 the machine went through its list (which may hold
 # failures), 1 it stopped half-way or the kernel died, 2 it hung, 3 QEMU itself died.
@@ -9,8 +9,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 kernel=$1 initramfs=$2 variant=$3 output=$4
 shift 4
 mkdir -p "$output"
-remap=on
+remap=on iommu=on
 [[ $variant != noremap ]] || remap=off
+[[ $variant != noiommu ]] || iommu=off
 functions=sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=4
 
 # One processor, and TCG whatever /dev/kvm is: several processors hang now and then under nested virtualisation, and
@@ -34,7 +35,7 @@ machine=(
 status=0
 timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-600}" qemu-system-x86_64 "${machine[@]}" \
     -kernel "$kernel/vmlinux" -initrd "$initramfs" -serial stdio -serial "file:$output/results" \
-    -append "console=ttyS0 intel_iommu=on iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 VARIANT=$variant $*" \
+    -append "console=ttyS0 intel_iommu=$iommu iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 VARIANT=$variant $*" \
     </dev/null >"$output/console.log" 2>"$output/qemu.log" || status=$?
 
 # isa-debug-exit gives 33; 0 is a power-off or a reset without verdict.
