@@ -29,7 +29,8 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "CIRQMuxHeader"),
     .target(
         name: "CIRQMux",
-        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"],
+        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"]
+            + (embedded ? [] : ["VFIOUser"]),
         swiftSettings: settings),
 ]
 

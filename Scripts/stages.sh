@@ -8,7 +8,6 @@ stages=(
     'machine  | ^machine:        | false'
     'vm       | ^vm:             | true'
     'interop  | ^interop:        | true'
-    'late     | ^late interrupts: | false'
     'kvm      | kvm              | [[ -r /dev/kvm && -w /dev/kvm ]]'
     'vfio     | vfio             | [[ -r /dev/vfio/vfio && -w /dev/vfio/vfio ]]'
     'iommufd  | iommufd          | [[ -r /dev/iommu && -w /dev/iommu ]]'

@@ -47,6 +47,9 @@ struct DirectSources {
     /// Lets go of all of them.
     mutating func removeAll() { while count > 0 { remove(first.index) } }
 
+    /// What `poll` found of a source and nobody took.
+    func readAhead(of index: UInt32) -> UInt64 { ready == index ? readyCount : 0 }
+
     var hasReady: Bool { ready != .max }
 
     /// What `poll` found, once.

@@ -24,6 +24,7 @@ extension EventLoop {
         guard flags >= 0 else {
             throw RingError("adding a source", errno: -flags, remedy: "the descriptor is not open")
         }
+        if firstFree == .max { reclaim() }
         guard firstFree != .max else {
             throw RingError(
                 "adding a source", errno: ENOSPC, remedy: "make the loop with a greater LoopOptions.capacity")
@@ -105,6 +106,19 @@ extension EventLoop {
     public func counts(of source: SourceID) throws(RingError) -> (notifications: UInt64, taken: UInt64) {
         let index = try sources.locate(source, "reading a source's counts")
         return (sources[index].notifications, sources[index].taken)
+    }
+
+    /// Signals that were read, and whose event has not been handed out yet: neither the eventfd's counter nor `counts`
+    /// has them. They are handed out next, or put back into the eventfd.
+    ///
+    /// - Throws: `ENOENT` when it was removed.
+    public func readAhead(of source: SourceID) throws(RingError) -> UInt64 {
+        let index = try sources.locate(source, "reading a source's counts")
+        switch sources[index].phase {
+        case .armed, .cancelling: return sources[index].delivery == .edge ? 0 : sources[index].counter
+        case .direct: return direct.readAhead(of: index)
+        case .free, .idle, .arming: return 0
+        }
     }
 
     // MARK: The work list

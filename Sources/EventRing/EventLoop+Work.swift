@@ -27,7 +27,21 @@ extension EventLoop {
         }
     }
 
+    /// Frees the places of sources that were removed before the kernel heard of them, without waiting for the flush.
+    mutating func reclaim() {
+        var index = firstWork
+        (firstWork, lastWork) = (.max, .max)
+        while index != .max {
+            let following = sources[index].link
+            sources[index].listed = false
+            if sources[index].phase == .arming && sources[index].removed { free(index) } else { enqueue(index) }
+            index = following
+        }
+    }
+
     private mutating func submitArming(_ index: UInt32) -> Bool {
+        // Until the READ has ended, nothing was read: see `readAhead`.
+        sources[index].counter = 0
         guard makeRoom(backend.arm(index, sources)) || backend.arm(index, sources) else { return false }
         sources[index].phase = .armed
         return true

@@ -47,7 +47,7 @@ final class DeviceCore: Sendable {
         for change in changes {
             switch change {
             case .released(_, let eventFD), .declined(let eventFD), .unmaskRemoved(let eventFD):
-                HeldEventFD(eventFD).close()
+                ForeignEventFD(eventFD).close()
             default: break
             }
         }
@@ -57,7 +57,7 @@ final class DeviceCore: Sendable {
     func signal(_ vector: Vector, _ eventFD: AssignedEventFD, _ intendedNs: UInt64, isBusMaster: Bool) {
         let sequence = table.with(vector) { $0.stamp(intendedNs) }
         stamps.write(vector, sequence: sequence, timeNs: intendedNs, isBusMaster: isBusMaster)
-        HeldEventFD(eventFD).signal()
+        ForeignEventFD(eventFD).signal()
     }
 
     private func signal(
@@ -125,7 +125,7 @@ final class DeviceCore: Sendable {
     /// The unmasking eventfd behind `descriptor` became readable; takes its count and unmasks if it is still installed.
     func takeUnmask(_ descriptor: Int32) {
         state.withLock { state in
-            guard let eventFD = state.interrupts.unmaskEventFD, HeldEventFD(eventFD).descriptor == descriptor else {
+            guard let eventFD = state.interrupts.unmaskEventFD, ForeignEventFD(eventFD).descriptor == descriptor else {
                 return
             }
             var count: UInt64 = 0
@@ -137,7 +137,7 @@ final class DeviceCore: Sendable {
 
     /// The descriptor of the unmasking eventfd, -1 while none is installed.
     var unmaskDescriptor: Int32 {
-        state.withLock { $0.interrupts.unmaskEventFD.map { HeldEventFD($0).descriptor } ?? -1 }
+        state.withLock { $0.interrupts.unmaskEventFD.map { ForeignEventFD($0).descriptor } ?? -1 }
     }
 
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
@@ -160,12 +160,12 @@ final class DeviceCore: Sendable {
 
     /// See `InterruptDevice.swapEventFD`.
     func swap(_ vector: Vector, for eventfd: Int32) -> Bool {
-        let lent = HeldEventFD.lent(eventfd)
+        let lent = ForeignEventFD.lent(eventfd)
         return state.withLock { state in
             guard let (released, fires) = state.interrupts.swap(vector, for: lent) else { return false }
             // A pending bit fires; its raise was counted when it pended.
             if fires { signal(vector, lent, irqmux_monotonic_ns(), state) }
-            HeldEventFD(released).close()
+            ForeignEventFD(released).close()
             return true
         }
     }
@@ -174,7 +174,7 @@ final class DeviceCore: Sendable {
         _ request: IRQRequest, _ interrupts: inout DeviceInterrupts, _ probe: borrowing EventFDProbe,
         _ shortage: inout Int32
     ) -> Outcome {
-        interrupts.apply(request) { HeldEventFD.lookUp($0, probe, shortage: &shortage) }
+        interrupts.apply(request) { ForeignEventFD.lookUp($0, probe, shortage: &shortage) }
     }
 
     /// Does with real eventfds what the model says was done, signals first: nothing released is ever signalled later.

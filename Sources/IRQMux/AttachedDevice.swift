@@ -1,5 +1,6 @@
 internal import CKernel
 internal import InterruptModel
+internal import Synchronization
 
 /// A device as the mux keeps it: a table of functions, so that one mux serves devices of any kind.
 ///
@@ -14,7 +15,15 @@ class AttachedDevice {
     /// Accounts of a restored state are in `retired`.
     var isRestored = false
     /// How many of the device's vectors are connected, by index.
-    var connected: [UInt32] = [0, 0, 0, 0, 0]
+    var connected: [UInt32] = [0, 0, 0, 0, 0] {
+        didSet {
+            var bits: UInt8 = 0
+            for index in 0..<5 where connected[index] > 0 { bits |= 1 << UInt8(index) }
+            enabled.store(bits, ordering: .sequentiallyConsistent)
+        }
+    }
+    /// Which indexes have connected vectors, a bit each, for the threads of other loops.
+    private let enabled = Atomic<UInt8>(0)
 
     /// The request of `point`, kept so that switching a vector allocates nothing.
     private var single = IRQRequest(.msix, .trigger, .eventfd([-1]))
@@ -41,6 +50,20 @@ class AttachedDevice {
 
     func swap(_ vector: Vector, for eventfd: Int32) -> Bool { false }
 
+    func reset() throws(DeviceError) { throw DeviceError("reset", errno: ENODEV) }
+
+    func region(_ number: UInt32) throws(DeviceError) -> RegionInfo {
+        throw DeviceError("GET_REGION_INFO", errno: ENODEV)
+    }
+
+    func readRegion(_ region: UInt32, _ offset: UInt64, _ count: Int) throws(DeviceError) -> UInt64 {
+        throw DeviceError("reading a region", errno: ENODEV)
+    }
+
+    func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
+        throw DeviceError("writing a region", errno: ENODEV)
+    }
+
     /// What one request can carry.
     var planRules: IRQPlanRules { IRQPlanRules() }
 
@@ -52,9 +75,28 @@ class AttachedDevice {
         return rules
     }
 
+    func reset() throws(DeviceError) { throw DeviceError("RESET", errno: ENODEV) }
+
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
+        throw DeviceError("read of a region", errno: ENODEV)
+    }
+
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        throw DeviceError("write of a region", errno: ENODEV)
+    }
+
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
+
+    /// Whether vectors of an index are connected; for any thread.
+    final func isEnabled(_ index: IRQIndex) -> Bool {
+        enabled.load(ordering: .sequentiallyConsistent) & 1 << UInt8(index.rawValue) != 0
+    }
+
+    /// The mux goes, and with it the eventfd of a vector that is only a visitor: see Mux+Moving. Of the mux's own
+    /// devices whole indexes are disabled.
+    func takeFromVisitor(_ vector: Vector) {}
 
     /// Throws when vectors are only visitors here: see Mux+Moving.
     func refuseToLoseVisitor() throws(MuxError) {}
@@ -75,7 +117,29 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
 
     override func swap(_ vector: Vector, for eventfd: Int32) -> Bool { device.swapEventFD(of: vector, for: eventfd) }
 
+    override func reset() throws(DeviceError) { try device.reset() }
+
+    override func region(_ number: UInt32) throws(DeviceError) -> RegionInfo { try device.regionInfo(number) }
+
+    override func readRegion(_ region: UInt32, _ offset: UInt64, _ count: Int) throws(DeviceError) -> UInt64 {
+        try device.readRegion(region, offset: offset, count: count)
+    }
+
+    override func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
+        try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
+
     override var planRules: IRQPlanRules { device.planRules }
+
+    override func reset() throws(DeviceError) { try device.reset() }
+
+    override func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
+        try device.readRegion(region, offset: offset, count: count)
+    }
+
+    override func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 

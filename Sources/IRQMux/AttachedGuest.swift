@@ -10,29 +10,28 @@ final class AttachedGuest {
     /// What the guest's muxes share.
     let table: GuestTable
     private let member: UInt64
-    /// By the vector's place.
-    private var bindings: [GuestBinding?]
     /// By the pair's place.
     private var pairs: [PairRecord?]
     /// Served vectors that wait for their routes to be committed, one bit a place; how many; and how many are bypassed.
     var unsettled: [UInt64]
     var unsettledCount = 0
     var settledCount = 0
-    /// Runs while some wait; and how many waited when it was started.
+    /// Runs while some wait; and how many waited when it was started, or nothing for a second attempt, which does not
+    /// wait for more.
     var settleTimer: TimerID?
-    var settleMark = 0
+    var settleMark: Int?
+    /// How often in a row some could not be moved, and why the last one could not.
+    var settleFailures: UInt64 = 0
+    var settleError: MuxError?
 
     init(_ table: GuestTable, vectors: Int, pairs: Int) {
         self.table = table
         member = table.join()
-        bindings = [GuestBinding?](repeating: nil, count: vectors)
         unsettled = [UInt64](repeating: 0, count: (vectors + 63) / 64)
         self.pairs = [PairRecord?](repeating: nil, count: pairs)
     }
 
     deinit {
-        // Deassign while the machine's number is still ours.
-        bindings.removeAll()
         for place in pairs.indices { removePair(UInt32(place)) }
     }
 
@@ -44,25 +43,9 @@ final class AttachedGuest {
     /// A pair of this mux, in the table.
     func pairOwner(_ place: UInt32) -> UInt64 { member << 32 | 1 << 31 | UInt64(place) }
 
-    func binding(_ slot: UInt32) -> GuestBinding? { bindings[Int(slot)] }
-
     func pair(_ place: UInt32) -> PairRecord? { pairs[Int(place)] }
 
     var hasPairs: Bool { pairs.contains { $0 != nil } }
-
-    func install(_ binding: GuestBinding, _ slot: UInt32) {
-        binding.change(owner: owner(slot))
-        bindings[Int(slot)] = binding
-    }
-
-    /// Deassigns a vector's irqfd, unless another binding has taken its place, and lets the GSI go.
-    func remove(_ binding: GuestBinding, _ slot: UInt32) {
-        if bindings[Int(slot)] === binding { bindings[Int(slot)] = nil }
-        binding.unbind()
-    }
-
-    /// Gives a binding away, bound as it is.
-    func lend(_ slot: UInt32) -> GuestBinding? { bindings[Int(slot)].take() }
 
     func install(_ pair: PairRecord, _ place: UInt32) { pairs[Int(place)] = pair }
 
@@ -91,21 +74,20 @@ final class AttachedGuest {
         } catch { throw table.take(error) }
     }
 
-    /// A binding, what refers to it, and the owner of a GSI.
-    static var bytesPerVector: Int {
-        GuestBinding.bytes + MemoryLayout<GuestBinding?>.stride + MemoryLayout<UInt64>.stride
-    }
+    /// The owner of a GSI; what is bound stands in the vector's entry. Its bit of `unsettled` aside.
+    static var bytesPerVector: Int { MemoryLayout<UInt64>.stride }
 }
 
-/// What binds one vector to one GSI: the bypass eventfd and its irqfd. Belongs to one mux's thread at a time.
+/// What binds one vector to one GSI, the bypass eventfd and its irqfd, on its way: while it is being made, and from one
+/// mux to another. In between it stands in the vector's entry, as numbers. Belongs to one mux's thread at a time.
 final class GuestBinding: @unchecked Sendable {
     let gsi: GSI
     /// Where the GSI was claimed, and for whom.
     let table: GuestTable
-    private var owner: UInt64
+    private let owner: UInt64
     /// Deassigned before the eventfd is closed.
     private var irqfd: IRQFD?
-    let eventfd: EventFD
+    private var eventfd: EventFD?
 
     init(
         _ gsi: GSI, _ eventfd: consuming EventFD, _ irqfd: consuming IRQFD, _ table: GuestTable, _ owner: UInt64
@@ -114,16 +96,19 @@ final class GuestBinding: @unchecked Sendable {
         self.table = table
         self.owner = owner
         self.irqfd = consume irqfd
-        self.eventfd = eventfd
+        self.eventfd = consume eventfd
     }
 
     deinit { unbind() }
 
-    /// Another vector's place has it from now on.
-    func change(owner: UInt64) {
-        guard self.owner != owner else { return }
-        self.owner = owner
-        table.handOver(gsi, to: owner)
+    /// The bypass eventfd's number; −1 after it was given away.
+    var number: Int32 { eventfd?.number ?? -1 }
+
+    /// Gives everything to a vector's entry, whose owner has the GSI from now on.
+    func handOver(to owner: UInt64) -> Int32 {
+        if self.owner != owner { table.handOver(gsi, to: owner) }
+        irqfd.take()?.release()
+        return eventfd.take()?.release() ?? -1
     }
 
     /// Deassigns the irqfd, then lets the GSI go, so that nobody removes its route in between.
@@ -132,13 +117,27 @@ final class GuestBinding: @unchecked Sendable {
         irqfd = nil
         table.release(gsi, of: owner)
     }
+}
 
-    /// What an instance takes: its fields behind an object's header of 16 bytes, in malloc's steps of 16 with a header
-    /// of 8.
-    static var bytes: Int {
-        let fields =
-            MemoryLayout<GSI>.stride + MemoryLayout<IRQFD?>.stride + MemoryLayout<EventFD>.stride
-            + MemoryLayout<GuestTable>.stride + MemoryLayout<UInt64>.stride
-        return (16 + fields + 8 + 15) & ~15
+extension Mux {
+    /// A binding becomes a vector's.
+    func install(_ binding: GuestBinding, _ slot: UInt32, of guest: AttachedGuest) {
+        entries[slot].gsi = binding.gsi
+        entries[slot].bypass = binding.handOver(to: guest.owner(slot))
     }
+
+    /// Gives a vector's binding away, bound as it is; `nil` where there is none.
+    func lend(_ slot: UInt32) -> GuestBinding? {
+        guard let guest, let gsi = entries[slot].boundGSI else { return nil }
+        let eventfd = EventFD(owning: entries[slot].bypass)
+        let irqfd = guest.table.machine.adoptIRQFD(eventfd.number, gsi: gsi)
+        entries[slot].bypass = -1
+        // A served vector's GSI is given back by endServing.
+        if !entries[slot].isServed { entries[slot].gsi = .max }
+        return GuestBinding(gsi, eventfd, irqfd, guest.table, guest.owner(slot))
+    }
+
+    /// Deassigns the vector's irqfd, if it has one, and closes the bypass eventfd. The device must not signal it any
+    /// more.
+    func unbind(_ slot: UInt32) { lend(slot)?.unbind() }
 }

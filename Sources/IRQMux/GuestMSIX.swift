@@ -115,15 +115,16 @@ public struct GuestMSIX: ~Copyable {
 }
 
 extension GuestMSIX {
-    /// Bytes that a vector's state takes, its histogram (where it is measured) left out: its entry in the guest's
-    /// table, in the mux, and what leads from the one to the other.
+    /// Bytes that exist because of a vector, its histogram (where it is measured) left out: 256 at most.
+    ///
+    /// Its entry in the guest's table, in the mux and in the loop (a cache line), what leads from the first to the
+    /// second, the owner of its GSI, and a byte for its bits in sets: dirty, pending, owed,
+    /// waiting for its route, and the like. The bypass
+    /// eventfd and its irqfd are numbers in the mux's entry. Not counted: a machine's routing table, which is there
+    /// once and whole, however many vectors there are; what features that are off would take (`MuxOptions.schedule`,
+    /// watchdog, fan-out targets, pairs); and the kernel's own.
     public static var bytesPerVector: Int {
-        MSIXTable.bytesPerVector + MemoryLayout<VectorEntry>.stride + MemoryLayout<VectorID>.stride
-    }
-
-    /// The same with everything that exists because of it: its place in the loop, a cache line, and what binds it to
-    /// its GSI. Routing tables, which a machine has once, are not counted.
-    public static var bytesPerBoundVector: Int {
-        bytesPerVector + EventLoop.bytesPerSource + AttachedGuest.bytesPerVector
+        MSIXTable.bytesPerVector + MemoryLayout<VectorID>.stride + MemoryLayout<VectorEntry>.stride
+            + EventLoop.bytesPerSource + AttachedGuest.bytesPerVector + 1
     }
 }

@@ -87,6 +87,7 @@ final class GuestTable: @unchecked Sendable {
     /// Takes a free GSI and wants `route` for it.
     func allocate(_ route: GSIRoute) throws(MuxError) -> GSI {
         try changing { () throws(KVMError) in
+            try Self.check(route)
             try routing.checkRoom(for: route.entries)
             let gsi = try allocator.allocate()
             do throws(KVMError) { try routing.add(route, for: gsi) } catch {
@@ -97,9 +98,14 @@ final class GuestTable: @unchecked Sendable {
         }
     }
 
-    /// Wants another route for a GSI.
+    /// Wants another route for a GSI, and takes it if nobody has.
     func set(_ route: GSIRoute, for gsi: GSI) throws(MuxError) {
-        try changing { () throws(KVMError) in try routing.set(route, for: gsi) }
+        try changing { () throws(KVMError) in
+            try Self.check(route)
+            try routing.set(route, for: gsi)
+            // The pins below the first are taken for ever.
+            if !allocator.isTaken(gsi) { try allocator.reserve(gsi) }
+        }
     }
 
     /// Gives a GSI of `allocate` back, and its route.
@@ -161,6 +167,13 @@ final class GuestTable: @unchecked Sendable {
         default: if error.errno == ENODEV || error.errno == EIO { lostErrno = error.errno }
         }
         return MuxError(error)
+    }
+
+    /// KVM refuses the whole table for one such address, where the machine has the x2APIC format; elsewhere no
+    /// interrupt comes of it. So it is one route's fault, before it can be everybody's.
+    private static func check(_ route: GSIRoute) throws(KVMError) {
+        guard case .message(let address, _, _) = route, address >> 32 & 0xff != 0 else { return }
+        throw KVMError(.commitRouting, errno: EINVAL, .badMessageAddress)
     }
 
     // MARK: Under the lock

@@ -48,22 +48,40 @@ extension Mux {
     /// Ends the service; signals go to `route` from now on. What the guest has not acknowledged by then comes again
     /// there, if the device still asserts. No effect on a line that is not served.
     ///
-    /// - Throws: `ENOENT` when it was disconnected; as `route`; what SET_IRQS says, and then the line is still served.
+    /// - Throws: `ENOENT` when it was disconnected; as `route`; what SET_IRQS says. Then the line is still served; if
+    ///   it was the last request that failed, which unmasks the device, it is not, and may be acknowledged.
     public mutating func stopServing(_ id: VectorID, route: Route = .handler) throws(MuxError) {
         let slot = try entries.locate(id, "serving INTx")
         guard let way = entries[slot].way else { return }
-        if way.bypasses {
-            try setTrigger(slot, entries[slot].eventfd)
-            try setUnmask(slot, -1)
-        }
-        try setRoute(slot, route)
+        if way.bypasses { try leaveBypass(slot, for: route) } else { try setRoute(slot, route) }
         let wasInService = entries[slot].inService
         dropLine(slot)
         guard way.bypasses || wasInService else { return }
-        entries[slot].inService = false
-        if let source = entries[slot].source { try? loop.arm(source) }
+        // Until the device is unmasked, it may be acknowledged.
+        entries[slot].inService = true
         // The owner's mask was the way to the loop so far; from now on it is the device's.
         try setDevice(slot, entries[slot].deviceMasked ? .mask : .unmask)
+        entries[slot].inService = false
+        if let source = entries[slot].source { try? loop.arm(source) }
+    }
+
+    /// The device signals the loop again, which goes by `route`.
+    private mutating func leaveBypass(_ slot: UInt32, for route: Route) throws(MuxError) {
+        do throws(MuxError) {
+            try setTrigger(slot, entries[slot].eventfd)
+            try setUnmask(slot, -1)
+            try setRoute(slot, route)
+        } catch {
+            // Served as before. What came between was told to the loop, which forwards it.
+            guard let line = lines.byPlace[Int(entries[slot].device)] else { throw error }
+            if let unmask = try? line.record.preparedUnmask() { try? setUnmask(slot, unmask) }
+            if !entries[slot].deviceMasked {
+                try? setTrigger(slot, line.trigger)
+                // An interrupt that the guest was given before fires again, if the device still asserts.
+                try? setDevice(slot, .unmask)
+            }
+            throw error
+        }
     }
 
     /// How a line is served; `nil` when it is not.

@@ -51,11 +51,16 @@ struct MessageCarrier: ~Copyable {
         return try? mux.entries.locate(place, "looking at a vector")
     }
 
-    mutating func perform(_ operation: MessageOperation, on mux: inout Mux) -> Bool {
+    mutating func perform(_ request: MessageRequest, on mux: inout Mux) -> Bool {
         do throws(MuxError) {
-            try carry(operation, on: &mux)
+            switch request {
+            case .one(let operation): try carry(operation, on: &mux)
+            case .many(let batch, let vectors): try carry(batch, vectors, on: &mux)
+            }
             return true
         } catch {
+            // What several were refused, each is asked for by itself: that is what counts.
+            if case .many = request { return false }
             report.refusals &+= 1
             report.lastError = error
             return false
@@ -80,6 +85,14 @@ struct MessageCarrier: ~Copyable {
         case .deliver(let vector, let message):
             try kick(message, on: mux)
             settleOwed(vector, on: mux)
+        }
+    }
+
+    private mutating func carry(_ batch: MessageBatch, _ vectors: [UInt64], on mux: inout Mux) throws(MuxError) {
+        switch batch {
+        case .prepare: try connect(vectors, on: &mux)
+        case .mask: try mux.maskServed(vectors, device, index, places)
+        case .unmask: try mux.unmaskServed(vectors, device, index, places)
         }
     }
 
@@ -127,6 +140,39 @@ struct MessageCarrier: ~Copyable {
         if try mux.connectServed(device, index, vector..<vector + 1, &places) > 0 { report.shortAnswers &+= 1 }
     }
 
+    /// Several that come into use. Where the index cannot grow it is enabled anew once, for all of them.
+    private mutating func connect(_ vectors: [UInt64], on mux: inout Mux) throws(MuxError) {
+        var numbers: [UInt32] = []
+        for number in 0..<count where vectors[Int(number >> 6)] & 1 << UInt64(number & 63) != 0 {
+            if slot(number, mux) == nil { numbers.append(number) }
+        }
+        guard numbers.count > 1, index == .msix, let last = numbers.last else { return }
+        guard isFixed, last >= allocated else { return try mux.connectServed(numbers, device, index, &places) }
+        try mux.prepareServed(device, index, numbers, &places)
+        do throws(MuxError) {
+            report.regrowths &+= 1
+            let wanted = min(count, max(last + 1, allocated * 2))
+            guard try mux.reenable(device, index, wanted, places) > 0 else {
+                allocated = wanted
+                return kickOpen(on: &mux)
+            }
+            report.shortAnswers &+= 1
+            throw MuxError("SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left than the guest wants")
+        } catch {
+            mux.discardServed(index, numbers, &places)
+            recover(on: &mux)
+            throw error
+        }
+    }
+
+    /// After a growth that failed and left the index disabled: it gets what it had.
+    private mutating func recover(on mux: inout Mux) {
+        do throws(MuxError) {
+            _ = try mux.reenable(device, index, allocated, places)
+            kickOpen(on: &mux)
+        } catch { report.lastError = error }
+    }
+
     /// More vectors where the enabled index cannot grow: it is disabled and enabled anew with at least twice as many,
     /// so that this stays rare. What is held stays held; what the device raised in between nobody can know, so every
     /// vector that is open is told once more.
@@ -137,17 +183,20 @@ struct MessageCarrier: ~Copyable {
         let isNextFree = vector + 1 < count && slot(vector + 1, mux) == nil
         let numbers = vector..<vector + (isNextFree ? 2 : 1)
         try mux.prepareServed(device, index, numbers, &places)
-        do throws(MuxError) {
-            report.regrowths &+= 1
-            let wanted = min(count, max(numbers.upperBound, allocated * 2))
-            let available = try mux.reenable(device, index, wanted, places)
-            guard available > 0 else {
-                allocated = wanted
-                return kickOpen(on: &mux)
-            }
-            report.shortAnswers &+= 1
-            try settleFor(available, numbers, on: &mux)
-        } catch {
+        report.regrowths &+= 1
+        let wanted = min(count, max(numbers.upperBound, allocated * 2))
+        let available: UInt32
+        do throws(MuxError) { available = try mux.reenable(device, index, wanted, places) } catch {
+            mux.discardServed(index, numbers, &places)
+            recover(on: &mux)
+            throw error
+        }
+        guard available > 0 else {
+            allocated = wanted
+            return kickOpen(on: &mux)
+        }
+        report.shortAnswers &+= 1
+        do throws(MuxError) { try settleFor(available, numbers, on: &mux) } catch {
             mux.discardServed(index, numbers, &places)
             throw error
         }
@@ -208,4 +257,14 @@ public struct GuestMessageReport: Sendable {
     public internal(set) var kicks: UInt64 = 0
     /// How often all vectors were assigned again, because the device's own table had been wiped.
     public internal(set) var repairs: UInt64 = 0
+
+    /// Adds another report; its last error counts where there is none here.
+    mutating func merge(_ other: GuestMessageReport) {
+        refusals &+= other.refusals
+        lastError = lastError ?? other.lastError
+        regrowths &+= other.regrowths
+        shortAnswers &+= other.shortAnswers
+        kicks &+= other.kicks
+        repairs &+= other.repairs
+    }
 }

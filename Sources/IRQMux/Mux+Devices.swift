@@ -252,9 +252,13 @@ extension Mux {
             guard let device else { continue }
             for index in IRQIndex.allCases where device.connected[Int(index.rawValue)] > 0 {
                 do throws(DeviceError) { try disable(device, index) } catch {}
+                device.connected[Int(index.rawValue)] = 0
             }
         }
         for slot in 0..<UInt32(entries.count) where entries[slot].eventfd >= 0 {
+            devices[Int(entries[slot].device)]?.takeFromVisitor(entries[slot].vector)
+            // While the machine's number is still ours.
+            unbind(slot)
             _ = irqmux_close(entries[slot].eventfd)
         }
     }

@@ -13,7 +13,7 @@ extension Mux {
         guard route.gsi != nil || entries[slot].bypass >= 0 else { return }
         let isBypassed: Bool
         if case .guest = route { isBypassed = !entries[slot].gate.isMasked } else { isBypassed = false }
-        guard let gsi = route.gsi, guest?.binding(slot)?.gsi != gsi else {
+        guard let gsi = route.gsi, entries[slot].boundGSI != gsi else {
             return try point(slot, atBypass: isBypassed)
         }
         guard entries[slot].index != .intx else {
@@ -30,23 +30,22 @@ extension Mux {
             guest.table.release(gsi, of: owner)
             throw error
         }
-        do throws(MuxError) { try point(slot, to: isBypassed ? new : nil) } catch {
+        do throws(MuxError) { try point(slot, to: isBypassed ? new.number : nil) } catch {
             new.unbind()
             throw error
         }
-        if let old = guest.binding(slot) { guest.remove(old, slot) }
-        guest.install(new, slot)
-        entries[slot].bypass = new.eventfd.number
+        unbind(slot)
+        install(new, slot, of: guest)
     }
 
     /// Lets the device signal the bypass eventfd or the user eventfd. No effect when it does.
     mutating func point(_ slot: UInt32, atBypass isBypassed: Bool) throws(MuxError) {
-        guard entries[slot].bypassed.isLive != isBypassed, let binding = guest?.binding(slot) else { return }
-        try point(slot, to: isBypassed ? binding : nil)
+        guard entries[slot].bypassed.isLive != isBypassed, entries[slot].bypass >= 0 else { return }
+        try point(slot, to: isBypassed ? entries[slot].bypass : nil)
     }
 
     /// One SET_IRQS of one vector: from what the device signals to `target`, or to the user eventfd.
-    private mutating func point(_ slot: UInt32, to target: GuestBinding?) throws(MuxError) {
+    private mutating func point(_ slot: UInt32, to target: Int32?) throws(MuxError) {
         guard target != nil || entries[slot].bypassed.isLive else { return }
         guard entries[slot].isAssigned, let device = devices[Int(entries[slot].device)] else {
             // Connecting: the first SET_IRQS, of the whole range, will do it.
@@ -54,13 +53,11 @@ extension Mux {
             return
         }
         let before = device.raisedCount(entries[slot].vector) ?? 0
-        let installed = guest?.binding(slot)
         let vector = entries[slot].vector
-        do throws(DeviceError) { try device.point(vector, at: target?.eventfd.number ?? entries[slot].eventfd) } catch {
+        do throws(DeviceError) { try device.point(vector, at: target ?? entries[slot].eventfd) } catch {
             // The refusal may have taken the vector's eventfd away: give it back. A device that refuses this too is
             // told of by the first error.
-            let former = entries[slot].bypassed.isLive ? installed?.eventfd.number : entries[slot].eventfd
-            if let former { try? device.point(vector, at: former) }
+            try? device.point(vector, at: signalled(slot))
             throw MuxError(error)
         }
         let after = device.raisedCount(entries[slot].vector) ?? 0
@@ -105,14 +102,6 @@ extension Mux {
     }
 
     // MARK: Ending
-
-    /// Deassigns the vector's irqfd, if it has one, and closes the bypass eventfd. The device must not signal it any
-    /// more.
-    mutating func unbind(_ slot: UInt32) {
-        guard entries[slot].bypass >= 0 else { return }
-        entries[slot].bypass = -1
-        if let guest, let binding = guest.binding(slot) { guest.remove(binding, slot) }
-    }
 
     /// Signals that nobody took out of the bypass eventfd: the machine behind its irqfd is gone.
     func untakenByGuest(_ slot: UInt32) -> UInt64 {

@@ -48,7 +48,7 @@ extension Mux {
         let (raised, received, bypassed) = try signals(slot, raisedBy: device)
         // By the user eventfd, where the loop tells; what went past it is KVM's, and delivered.
         let signals = received &- bypassed
-        let notifications = seen(slot).notifications
+        let notifications = UInt32(truncatingIfNeeded: seen(slot).notifications)
         let untaken = untakenByGuest(slot)
         var ledger = Ledger(raised: raised)
         ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
@@ -107,12 +107,18 @@ extension Mux {
                 "accounting for a vector", errno: -looked,
                 remedy: "/proc must be readable, and nobody but the mux may close its eventfds")
         }
-        return seen(slot).taken &+ waiting
+        return seen(slot).taken &+ waiting &+ readAhead(slot)
+    }
+
+    /// What the loop has read and not handed out yet.
+    private func readAhead(_ slot: UInt32) -> UInt64 {
+        guard let source = entries[slot].source else { return 0 }
+        do throws(RingError) { return try loop.readAhead(of: source) } catch { return 0 }
     }
 
     /// How often somebody looked at the eventfd, and the signals that were taken out of it, by the loop and by the mux.
     private func seen(_ slot: UInt32) -> (notifications: UInt64, taken: UInt64) {
-        var seen = (notifications: entries[slot].silencesEnded, taken: entries[slot].taken)
+        var seen = (notifications: UInt64(entries[slot].silencesEnded), taken: entries[slot].taken)
         guard let source = entries[slot].source else { return seen }
         do throws(RingError) {
             let counts = try loop.counts(of: source)

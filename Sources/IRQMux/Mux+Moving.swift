@@ -97,7 +97,7 @@ extension Mux {
             let counts = try loop.counts(of: source)
             var passport = makePassport(slot, listens: moving.listens || isEdge)
             passport.entry.taken &+= counts.taken
-            passport.entry.silencesEnded &+= counts.notifications
+            passport.entry.silencesEnded &+= UInt32(truncatingIfNeeded: counts.notifications)
             passport.entry.silenced = false
             // The eventfd is in the passport: it is not this mux's to close any more, and whoever names the vector is
             // told that it is gone.
@@ -240,6 +240,15 @@ private final class VisitingDevice: AttachedDevice {
     override var planRules: IRQPlanRules { device.planRules }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
+
+    override func lastSignalTime(_ vector: Vector) -> UInt64? { device.lastSignalTime(vector) }
+
+    override func takeFromVisitor(_ vector: Vector) {
+        // An index that its home has disabled signals nothing, and a request would enable it again.
+        guard device.isEnabled(vector.index) else { return }
+        let request = IRQRequest(vector.index, .trigger, start: vector.number, .eventfd([-1]))
+        do throws(DeviceError) { _ = try device.set(request) } catch {}
+    }
 
     override func refuseToLoseVisitor() throws(MuxError) {
         throw MuxError(

@@ -16,10 +16,7 @@ extension Mux {
     /// Takes everything out of this mux. The entry keeps what the device is to signal.
     mutating func pack(_ slot: UInt32) -> Luggage {
         var luggage = Luggage()
-        if entries[slot].bypass >= 0 {
-            luggage.binding = guest?.lend(slot)
-            entries[slot].bypass = -1
-        }
+        luggage.binding = lend(slot)
         if entries[slot].way != nil {
             let place = Int(entries[slot].device)
             luggage.line = lines.byPlace[place].take()
@@ -42,9 +39,10 @@ extension Mux {
                 "moving a vector", errno: EXDEV,
                 remedy: "its route leads into a guest that only its own loop has: attach the guest to the group")
         }
-        entry.acknowledgement = nil
+        entry.isAcknowledged = false
         if let measured = luggage.measured {
-            entry.acknowledgement = try listen(to: measured, slot)
+            let source = try listen(to: measured, slot)
+            entry.isAcknowledged = source != nil
             // Listening tells of what the eventfd holds already, which was told on the other loop.
             var told: UInt64 = 0
             if let acknowledgement = measured.acknowledgement {
@@ -52,20 +50,27 @@ extension Mux {
                 _ = unsafe irqmux_eventfd_peek(acknowledgement, &told)
             }
             entry.skipsAcknowledgement = told > 0
-            self.measured.append((slot, measured))
+            self.measured.append((slot, measured, source))
         }
         if let binding = luggage.binding {
             // Only kept for a way back into the guest, which from here is another one.
-            if isSameGuest { guest?.install(binding, slot) } else { binding.unbind() }
+            if isSameGuest, let guest {
+                entry.bypass = binding.handOver(to: guest.owner(slot))
+                entry.gsi = binding.gsi
+            } else {
+                binding.unbind()
+            }
         }
-        if !isSameGuest { entry.bypass = -1 }
+        if !isSameGuest {
+            entry.bypass = -1
+            entry.gsi = .max
+        }
         if let line = luggage.line { lines.byPlace[Int(entry.device)] = line }
     }
 
     /// After a move that failed: everything is this mux's again.
     mutating func unpackAgain(_ passport: Passport, _ slot: UInt32) {
         var entry = entries[slot]
-        entry.bypass = passport.entry.bypass
         entry.way = passport.entry.way
         entry.stages = passport.entry.stages
         var luggage = passport.luggage

@@ -30,8 +30,8 @@ extension Mux {
         case .handler: .handler
         case .parked: .parked
         case .fanOut: .fanOut(targets.list(entries[slot].firstTarget))
-        case .guest: .guest(guest?.binding(slot)?.gsi ?? 0)
-        case .detour: .detour(guest?.binding(slot)?.gsi ?? 0)
+        case .guest: .guest(entries[slot].boundGSI ?? 0)
+        case .detour: .detour(entries[slot].boundGSI ?? 0)
         case .injected: .detour(entries[slot].gsi)
         }
     }

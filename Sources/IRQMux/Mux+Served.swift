@@ -96,7 +96,7 @@ extension Mux {
 
     /// Places and eventfds for vectors that a SET_IRQS is about to assign.
     mutating func prepareServed(
-        _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, _ places: inout [VectorID]
+        _ id: DeviceID, _ index: IRQIndex, _ numbers: some Collection<UInt32>, _ places: inout [VectorID]
     ) throws(MuxError) {
         let device = try locate(id)
         for number in numbers {
@@ -110,14 +110,16 @@ extension Mux {
                 places[Int(number)] = VectorID(slot: slot, generation: entries[slot].generation)
                 device.connected[Int(index.rawValue)] += 1
             } catch {
-                discardServed(index, numbers.lowerBound..<number, &places)
+                discardServed(index, numbers.prefix { $0 != number }, &places)
                 throw error
             }
         }
     }
 
     /// Takes back what `prepareServed` made.
-    mutating func discardServed(_ index: IRQIndex, _ numbers: Range<UInt32>, _ places: inout [VectorID]) {
+    mutating func discardServed(
+        _ index: IRQIndex, _ numbers: some Collection<UInt32>, _ places: inout [VectorID]
+    ) {
         for number in numbers {
             let place = places[Int(number)]
             places[Int(number)] = MessageCarrier.nobody

@@ -20,8 +20,9 @@ extension Mux {
             throw MuxError("measuring a vector", errno: EBUSY, remedy: "read the histograms that are there")
         }
         let measured = MeasuredVector(histograms: StageHistograms(), acknowledgement: acknowledgement)
-        entries[slot].acknowledgement = try listen(to: measured, slot)
-        self.measured.append((slot, measured))
+        let source = try listen(to: measured, slot)
+        entries[slot].isAcknowledged = source != nil
+        self.measured.append((slot, measured, source))
         entries[slot].stages = measured.histograms.writer
         return measured.histograms
     }
@@ -38,8 +39,8 @@ extension Mux {
     mutating func stopMeasuring(_ slot: UInt32) -> MeasuredVector? {
         guard let place = measured.firstIndex(where: { $0.slot == slot }) else { return nil }
         entries[slot].stages = StageWriter()
-        if let source = entries[slot].acknowledgement { try? loop.remove(source) }
-        entries[slot].acknowledgement = nil
+        if let source = measured[place].source { try? loop.remove(source) }
+        entries[slot].isAcknowledged = false
         return measured.remove(at: place).vector
     }
 
@@ -57,7 +58,7 @@ extension Mux {
         let end = loop.time.now
         entries[slot].stages.forwarded(
             after: loop.time.nanoseconds(end &- begin), now: loop.time.monotonic(end),
-            isAcknowledged: entries[slot].acknowledgement != nil)
+            isAcknowledged: entries[slot].isAcknowledged)
     }
 
     /// When the device says that it signalled last, CLOCK_MONOTONIC; 0 where it does not say. Out of line, because it

@@ -25,8 +25,8 @@ public struct Mux: ~Copyable {
     var guest: AttachedGuest?
     /// What each notification of a doorbell needs to know of its pair.
     let pairs: Slab<PairEntry>
-    /// Keeps the histograms that entries write into.
-    var measured: [(slot: UInt32, vector: MeasuredVector)] = []
+    /// Keeps the histograms that entries write into, and what listens for the acknowledgements of each.
+    var measured: [(slot: UInt32, vector: MeasuredVector, source: SourceID?)] = []
     /// Counts the devices that were attached, to tell one from an earlier one at the same place.
     var deviceGeneration: UInt32 = 0
     let options: MuxOptions

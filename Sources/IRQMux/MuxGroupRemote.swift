@@ -11,6 +11,7 @@ public final class MuxGroupRemote: @unchecked Sendable {
         var loop: Int
         var id: VectorID
         var device: Int
+        let vector: Vector
     }
 
     struct DeviceRecord {
@@ -80,7 +81,8 @@ public final class MuxGroupRemote: @unchecked Sendable {
         }
     }
 
-    /// Connects vectors on the device's home loop; see `Mux.connect`. Errors as there and as `MuxRemote.perform`.
+    /// Connects vectors on the device's home loop; see `Mux.connect`. Errors as there and as `MuxRemote.perform`;
+    /// `EBUSY` also for a vector that is on another loop.
     public func connect(
         _ device: GroupDeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, route: Route = .handler,
         tag: @escaping @Sendable (UInt32) -> UInt64 = { UInt64($0) }
@@ -97,12 +99,15 @@ public final class MuxGroupRemote: @unchecked Sendable {
         try exclusively { () throws(MuxError) in
             let record = try locate(device)
             let id = record.id
+            try checkNotConnected(device, index, numbers)
             let ids = try command(record.home) { (mux) throws(MuxError) in
                 try mux.connect(id, index, numbers, tag: tag, routes: routes)
             }
-            return ids.map { id in
+            return zip(ids, numbers).map { id, number in
                 generation += 1
-                let vector = VectorRecord(generation: generation, loop: record.home, id: id, device: device.place)
+                let vector = VectorRecord(
+                    generation: generation, loop: record.home, id: id, device: device.place,
+                    vector: Vector(index, number))
                 return GroupVectorID(place: put(vector, into: &vectors), generation: generation)
             }
         }
@@ -240,6 +245,16 @@ public final class MuxGroupRemote: @unchecked Sendable {
             record.generation == device.generation
         else { throw MuxError("using a device of a group", errno: ENOENT, remedy: "the device was detached") }
         return record
+    }
+
+    /// The home loop knows nothing of the device's vectors that were moved.
+    private func checkNotConnected(
+        _ device: GroupDeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>
+    ) throws(MuxError) {
+        for case .some(let record) in vectors
+        where record.device == device.place && record.vector.index == index && numbers.contains(record.vector.number) {
+            throw MuxError("connecting vectors", errno: EBUSY, remedy: "a vector of the range is connected already")
+        }
     }
 
     private func put<Record>(_ record: Record, into table: inout [Record?]) -> Int {

@@ -7,7 +7,8 @@ public enum DeviceNotice: Equatable, Sendable {
     /// Something has come up; the owner has until `deadline`, in nanoseconds of CLOCK_MONOTONIC, to answer.
     case opened(DeviceNotices.Kind, deadline: UInt64)
     /// Nobody answered, and the default action was carried out. `errno` is what it met, 0 for nothing. After `detach`
-    /// the device's identity is spent; `reset` is left to the owner, who has the device.
+    /// the device's identity is spent; after `reset` its interrupts are assigned as before, and what the guest's
+    /// registers say is the owner's to reset (`GuestFunction.reset`).
     case expired(DeviceNotices.Kind, DeviceNotices.Action, errno: Int32)
 }
 
@@ -29,6 +30,8 @@ public struct NoticeKeeper {
     private let tag: UInt64
     private var vectors: [VectorID] = []
     private var timer: TimerID?
+    /// When it is due.
+    private var timerDeadline: UInt64 = 0
 
     /// A keeper that does not listen yet.
     ///
@@ -111,7 +114,8 @@ public struct NoticeKeeper {
         guard case .expired(let kind, let action) = event else { return nil }
         do throws(MuxError) {
             switch action {
-            case .none, .reset: break
+            case .none: break
+            case .reset: try mux.reset(device)
             case .mask: try mux.maskAll(device)
             case .detach:
                 stopTimer(on: &mux)
@@ -124,7 +128,10 @@ public struct NoticeKeeper {
 
     /// One timer, for the next deadline. Whether there is one where one is needed.
     private mutating func startTimer(on mux: inout Mux) -> Bool {
-        guard timer == nil, let deadline = notices.nextDeadline else { return true }
+        guard let deadline = notices.nextDeadline else { return true }
+        if timer != nil, timerDeadline <= deadline { return true }
+        stopTimer(on: &mux)
+        timerDeadline = deadline
         let now = irqmux_monotonic_ns()
         do throws(MuxError) { timer = try mux.addTimer(after: deadline > now ? deadline - now : 0, tag: tag) } catch {
             return false

@@ -81,11 +81,11 @@ extension Mux {
         case .guest, .detour: break
         case .parked: return (.parked, "")
         }
-        guard let guest, let binding = guest.binding(slot) else { return (.unrouted, "the guest was detached") }
+        guard let guest, let gsi = entry.boundGSI else { return (.unrouted, "the guest was detached") }
         if untakenByGuest(slot) > 0 {
             return (.unrouted, "nobody takes its signals: the virtual machine is gone, and they are kept")
         }
-        let route = guest.table.liveRoute(binding.gsi)
+        let route = guest.table.liveRoute(gsi)
         if guest.table.keepsTable, route == nil {
             return (.unrouted, "its GSI has no committed route: KVM swallows the signals")
         }

@@ -1,6 +1,7 @@
 internal import EventRing
 
-/// The vectors that are ready, in the order of a schedule: lists through a table by slot, all memory fixed.
+/// The vectors that are ready, in the order of a schedule: lists through a table by slot, all memory fixed; no table
+/// where things are handed out as they come.
 struct Scheduler: ~Copyable {
     struct Place: BitwiseCopyable {
         /// When the first signal came that its turn will stand for, in ticks of the loop's clock.
@@ -52,7 +53,7 @@ struct Scheduler: ~Copyable {
         isWeighted = schedule == .weighted
         self.turn = turn
         left = turn
-        places = Slab(count: capacity, initial: Place())
+        places = Slab(count: isActive ? capacity : 0, initial: Place())
         lists = Slab(count: Self.priorities, initial: List())
         delays = DelayTable(histograms)
     }
@@ -159,7 +160,7 @@ struct Scheduler: ~Copyable {
     @discardableResult
     mutating func remove(_ slot: UInt32) -> Bool {
         if current == slot { current = .max }
-        guard places[slot].isQueued else { return false }
+        guard isActive, places[slot].isQueued else { return false }
         let list: UInt32 = isStrict ? UInt32(places[slot].priority) : 0
         var before = UInt32.max
         var place = lists[list].first
@@ -177,11 +178,13 @@ struct Scheduler: ~Copyable {
 
     /// The settings of a vector, as it has them or by default.
     func settings(_ slot: UInt32, _ generation: UInt32) -> (priority: UInt8, weight: UInt16) {
-        guard places[slot].generation == generation else { return (Self.usualPriority, 1) }
+        guard isActive, places[slot].generation == generation else { return (Self.usualPriority, 1) }
         return (places[slot].priority, places[slot].weight)
     }
 
+    /// No effect where nothing is scheduled.
     mutating func set(_ slot: UInt32, _ generation: UInt32, priority: UInt8, weight: UInt16) {
+        guard isActive else { return }
         let (arrived, wasQueued) = (places[slot].arrived, remove(slot))
         places[slot].generation = generation
         places[slot].priority = priority
@@ -192,6 +195,7 @@ struct Scheduler: ~Copyable {
 
     /// A place is somebody else's from now on.
     mutating func forget(_ slot: UInt32) {
+        guard isActive else { return }
         remove(slot)
         places[slot] = Place()
     }

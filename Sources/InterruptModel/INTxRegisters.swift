@@ -18,6 +18,14 @@ public struct INTxRegisters: Equatable, Sendable, BitwiseCopyable {
     /// A function after reset, with a pin of 0 to 4; what is beyond has none.
     public init(pin: UInt8) { self.pin = pin <= 4 ? pin : 0 }
 
+    /// Registers as a saved state has them; with a pin of 0 to 4.
+    init(pin: UInt8, isDisabled: Bool, isAsserted: Bool, line: UInt8) {
+        self.init(pin: pin)
+        self.isDisabled = isDisabled
+        self.isAsserted = isAsserted
+        self.line = line
+    }
+
     /// Whether the function drives its pin.
     public var drives: Bool { pin != 0 && isAsserted && !isDisabled }
 

@@ -10,7 +10,11 @@ extension InterruptState {
         while reader.offset < bytes.count {
             let start = reader.offset
             let kind = try reader.take(4)
-            guard kind > last, let section = Format.Section(rawValue: kind) else {
+            guard kind > last, kind <= reader.lastSection.rawValue, let section = Format.Section(rawValue: kind) else {
+                throw StateError(.unexpectedSection, at: start)
+            }
+            // From the records on all sections are there, also empty ones.
+            guard kind <= Format.Section.vectors.rawValue || last == kind - 1 else {
                 throw StateError(.unexpectedSection, at: start)
             }
             last = kind
@@ -22,11 +26,12 @@ extension InterruptState {
             case .msi: msi = try MSIRegisters(decoding: &reader)
             case .vectors: vectors = try decodeVectors(&reader)
             case .retired: retired = try reader.takeLedger()
+            case .line: line = try Line(decoding: &reader)
             }
             guard reader.offset == reader.limit else { throw StateError(.wrongSectionLength, at: start + 4) }
             reader.limit = bytes.count
         }
-        guard last == Format.Section.retired.rawValue else { throw StateError(.truncated, at: bytes.count) }
+        guard last == reader.lastSection.rawValue else { throw StateError(.truncated, at: bytes.count) }
     }
 
     /// The records: of vectors that the registers before them have, in ascending order.
@@ -66,6 +71,8 @@ struct StateReader {
     private let bytes: [UInt8]
     private(set) var offset = 0
     var limit: Int
+    /// The section that this version ends with.
+    private(set) var lastSection = InterruptState.Format.Section.retired
 
     /// Header, length and checksum, in the order in which what is wrong says most.
     init(checking bytes: [UInt8]) throws(StateError) {
@@ -77,8 +84,10 @@ struct StateReader {
         }
         guard bytes.count >= InterruptState.Format.headerSize else { throw StateError(.truncated, at: bytes.count) }
         offset = magic.count
-        guard try take(2) == InterruptState.Format.version else {
-            throw StateError(.unknownVersion, at: magic.count)
+        switch try take(2) {
+        case InterruptState.Format.version: lastSection = .retired
+        case InterruptState.Format.versionWithLine: lastSection = .line
+        default: throw StateError(.unknownVersion, at: magic.count)
         }
         guard try take(2) == UInt64(InterruptState.Format.headerSize) else {
             throw StateError(.reservedBits, at: magic.count + 2)
@@ -125,12 +134,13 @@ extension MSIXTable {
         self.init(count: UInt32(count))
         for index in 0..<entries.count {
             let address = reader.offset
-            entries[index].address = try reader.take(8)
-            guard entries[index].address & 3 == 0 else { throw StateError(.reservedBits, at: address) }
+            let message = try reader.take(8)
+            guard message & 3 == 0 else { throw StateError(.reservedBits, at: address) }
+            entries[index].address = message
             entries[index].data = UInt32(truncatingIfNeeded: try reader.take(4))
             let control = try reader.take(4)
             guard control < 2 else { throw StateError(.reservedBits, at: address + 12) }
-            entries[index].flags.isMasked = control == 1
+            entries[index].isMasked = control == 1
         }
         for word in 0..<pending.count {
             let bits = try reader.take(8)

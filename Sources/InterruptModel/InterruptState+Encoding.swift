@@ -1,9 +1,11 @@
-// The blob, version 1. Little-endian. A header of 32 bytes, then sections in ascending order of kind.
+// The blob. Little-endian. A header of 32 bytes, then sections in ascending order of kind. Version 2 is version 1 with
+// INTx behind the others; a state without INTx is written as version 1, which every program knows.
 extension InterruptState {
     /// The numbers of the format.
     enum Format {
         static let magic: [UInt8] = [0x49, 0x52, 0x51, 0x4d, 0x55, 0x58, 0x53, 0x54]  // "IRQMUXST"
         static let version: UInt64 = 1
+        static let versionWithLine: UInt64 = 2
         static let headerSize = 32
         static let lengthOffset = 12
         static let checksumOffset = 24
@@ -17,6 +19,7 @@ extension InterruptState {
             case msi = 2
             case vectors = 3
             case retired = 4
+            case line = 5
         }
     }
 
@@ -24,7 +27,7 @@ extension InterruptState {
     public var encoded: [UInt8] {
         var writer = StateWriter()
         writer.bytes = Format.magic
-        writer.put(Format.version, 2)
+        writer.put(line == nil ? Format.version : Format.versionWithLine, 2)
         writer.put(UInt64(Format.headerSize), 2)
         writer.put(0, Format.headerSize - writer.bytes.count)
         if let msix { writer.section(.msix) { msix.encode(into: &$0) } }
@@ -39,6 +42,7 @@ extension InterruptState {
             }
         }
         writer.section(.retired) { $0.put(retired) }
+        if let line { writer.section(.line) { line.encode(into: &$0) } }
         writer.set(UInt64(writer.bytes.count), 4, at: Format.lengthOffset)
         writer.set(StateChecksum.of(writer.bytes), 8, at: Format.checksumOffset)
         return writer.bytes
@@ -98,7 +102,7 @@ extension MSIXTable {
         for entry in entries {
             writer.put(entry.address, 8)
             writer.put(UInt64(entry.data), 4)
-            writer.put(entry.flags.isMasked ? 1 : 0, 4)
+            writer.put(entry.isMasked ? 1 : 0, 4)
         }
         for word in pending { writer.put(word, 8) }
     }

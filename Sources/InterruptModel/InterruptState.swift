@@ -44,9 +44,15 @@ public struct InterruptState: Equatable, Sendable {
     public var vectors: [VectorRecord]
     /// The accounts of vectors that were let go before.
     public var retired: Ledger
+    /// INTx, where it was saved.
+    public var line: Line?
 
     /// A state of its parts.
-    public init(msix: MSIXTable?, msi: MSIRegisters?, vectors: [VectorRecord] = [], retired: Ledger = Ledger()) {
+    public init(
+        msix: MSIXTable?, msi: MSIRegisters?, vectors: [VectorRecord] = [], retired: Ledger = Ledger(),
+        line: Line? = nil
+    ) {
+        self.line = line
         self.msix = msix
         self.msi = msi
         self.vectors = vectors
@@ -57,6 +63,7 @@ public struct InterruptState: Equatable, Sendable {
     public var ledger: Ledger {
         var sum = retired
         for record in vectors { sum.merge(record.account) }
+        if let line { sum.merge(line.account) }
         return sum
     }
 }
@@ -87,6 +94,8 @@ public struct StateError: Error, Equatable, Sendable {
         case badVector
         /// It is of another device: the number of vectors or the capability differs.
         case otherDevice
+        /// It says things of one line that cannot be true together.
+        case contradiction
 
         /// One sentence.
         public var text: StaticString {
@@ -102,6 +111,7 @@ public struct StateError: Error, Equatable, Sendable {
             case .badCount: "the saved state has a number of vectors that no function has"
             case .badVector: "the saved state names a vector that is not there, or names one twice"
             case .otherDevice: "the saved state is that of another device"
+            case .contradiction: "the saved state says things of INTx that cannot be true together"
             }
         }
     }

@@ -1,14 +1,20 @@
 // The difference between what the registers say and what was carried out, as operations.
 extension MSIRegisters {
-    /// Emits what has to be done about the accesses since the last call, vector by vector in ascending order, and takes
-    /// the sink's answers over. Nothing when nothing changed.
+    /// Emits what has to be done about the accesses since the last call, and takes the sink's answers over: what
+    /// several vectors have in common at once, where the sink can, and the rest vector by vector in ascending order.
+    /// Nothing when nothing changed.
     public mutating func synchronise<Sink: MessageSink & ~Copyable>(_ sink: inout Sink) {
-        synchronise { sink.perform($0) }
+        synchronise { request in
+            switch request {
+            case .one(let operation): sink.perform(operation)
+            case .many(let batch, let vectors): sink.perform(batch, of: vectors)
+            }
+        }
     }
 
-    /// The same, where the sink is a closure: it is called at once and not kept. Its answer is that of
-    /// `MessageSink.perform`.
-    public mutating func synchronise(_ sink: (MessageOperation) -> Bool) {
+    /// The same, where the sink is a closure: it is called at once and not kept. Its answers are those of
+    /// `MessageSink`.
+    public mutating func synchronise(_ sink: (MessageRequest) -> Bool) {
         guard isDirty else { return }
         isDirty = false
         if wasDisabled {
@@ -24,6 +30,8 @@ extension MSIRegisters {
             isCarriedEnabled = perform(.enable(vectors: enabledVectors), sink)
             guard isCarriedEnabled else { return }
         }
+        carry(.mask, sink)
+        carry(.unmask, sink)
         for vector in 0..<enabledVectors {
             if carry(vector, sink) { refusedBits &= ~(1 << vector) } else { refusedBits |= 1 << vector }
         }
@@ -38,7 +46,29 @@ extension MSIRegisters {
         return isDirty
     }
 
-    private mutating func carry(_ vector: UInt32, _ sink: (MessageOperation) -> Bool) -> Bool {
+    /// Asks for what several vectors have in common; when it is refused, or there is one only, they are asked for one
+    /// by one. (All that the guest enables is there from the beginning, so that nothing need be prepared.)
+    private mutating func carry(_ batch: MessageBatch, _ sink: (MessageRequest) -> Bool) {
+        var bits: UInt32 = 0
+        for vector in 0..<enabledVectors {
+            let bit: UInt32 = 1 << vector
+            let isMasked = isMasked(vector)
+            let isDue =
+                batch == .mask
+                ? isMasked && heldBits & bit == 0
+                : !isMasked && heldBits & bit != 0 && message(vector) == carried[Int(vector)]
+            if inUseBits & bit != 0, isDue { bits |= bit }
+        }
+        guard bits.nonzeroBitCount > 1 else { return }
+        self.batch[0] = UInt64(bits)
+        if sink(.many(batch, self.batch)) {
+            statistics.operations &+= UInt64(bits.nonzeroBitCount)
+            heldBits = batch == .mask ? heldBits | bits : heldBits & ~bits
+        }
+        self.batch[0] = 0
+    }
+
+    private mutating func carry(_ vector: UInt32, _ sink: (MessageRequest) -> Bool) -> Bool {
         let bit: UInt32 = 1 << vector
         guard !isMasked(vector) else {
             guard inUseBits & bit != 0, heldBits & bit == 0 else { return true }
@@ -65,8 +95,8 @@ extension MSIRegisters {
         return true
     }
 
-    private mutating func perform(_ operation: MessageOperation, _ sink: (MessageOperation) -> Bool) -> Bool {
-        let isDone = sink(operation)
+    private mutating func perform(_ operation: MessageOperation, _ sink: (MessageRequest) -> Bool) -> Bool {
+        let isDone = sink(.one(operation))
         if isDone { statistics.operations &+= 1 }
         return isDone
     }

@@ -60,6 +60,8 @@ public struct MSIRegisters: Equatable, Sendable {
     var heldBits: UInt32 = 0
     /// By vector: the message that was last carried out.
     var carried: [InterruptMessage]
+    /// Of `synchronise` alone: vectors asked for at once. Zero otherwise.
+    var batch: [UInt64] = [0]
     var isDirty = false
     var isCarriedEnabled = false
     var wasDisabled = false

@@ -33,7 +33,7 @@ extension MSIXTable {
 
     /// Vectors whose state may depend on enable and function mask: those in use, and those that wait to be.
     private mutating func touchEveryVector() {
-        for index in 0..<entries.count where entries[index].flags.inUse || !entries[index].flags.isMasked {
+        for index in 0..<entries.count where entries[index].inUse || !entries[index].isMasked {
             dirty[index >> 6] |= 1 << UInt64(index & 63)
         }
     }
@@ -66,7 +66,7 @@ extension MSIXTable {
         MSIXTable.store(UInt32(truncatingIfNeeded: value), at: offset & 12, in: &entry)
         if width == 8 { MSIXTable.store(UInt32(truncatingIfNeeded: value >> 32), at: offset & 8 | 4, in: &entry) }
         let isMessageChanged = entry.message != entries[index].message
-        let isMaskChanged = entry.flags.isMasked != entries[index].flags.isMasked
+        let isMaskChanged = entry.isMasked != entries[index].isMasked
         guard isMessageChanged || isMaskChanged else {
             statistics.unchangedWrites &+= 1
             return isDirty
@@ -75,9 +75,9 @@ extension MSIXTable {
         if isMaskChanged { statistics.maskChanges &+= 1 }
         entries[index] = entry
         // A message written under the mask is looked at when the mask goes.
-        let isMasked = isFunctionMasked || entry.flags.isMasked
-        let isLive = entry.flags.inUse && !entry.flags.isHeld
-        guard isEnabled, !isMasked || isLive || entry.flags.isRefused else { return isDirty }
+        let isMasked = isFunctionMasked || entry.isMasked
+        let isLive = entry.inUse && !entry.isHeld
+        guard isEnabled, !isMasked || isLive || entry.isRefused else { return isDirty }
         dirty[index >> 6] |= 1 << UInt64(index & 63)
         isDirty = true
         return true
@@ -89,7 +89,7 @@ extension MSIXTable {
         case 0: UInt32(truncatingIfNeeded: entries[index].address)
         case 4: UInt32(truncatingIfNeeded: entries[index].address >> 32)
         case 8: entries[index].data
-        default: entries[index].flags.isMasked ? 1 : 0
+        default: entries[index].isMasked ? 1 : 0
         }
     }
 
@@ -98,7 +98,7 @@ extension MSIXTable {
         case 0: entry.address = entry.address & ~0xffff_ffff | UInt64(value & ~3)
         case 4: entry.address = entry.address & 0xffff_ffff | UInt64(value) << 32
         case 8: entry.data = value
-        default: entry.flags.isMasked = value & 1 != 0
+        default: entry.isMasked = value & 1 != 0
         }
     }
 

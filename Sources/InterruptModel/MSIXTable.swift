@@ -29,28 +29,53 @@ public struct MSIXTable: Equatable, Sendable {
     static let functionMaskBit: UInt16 = 1 << 14
     static let enableBit: UInt16 = 1 << 15
 
-    /// One entry: what the guest wrote, what was carried out, and pending. 32 bytes.
+    /// One entry: what the guest wrote, what was carried out, and what became of it. 24 bytes: bits 1:0 of a message's
+    /// address are always zero, so what is true of the entry stands there.
     struct Entry: Equatable, Sendable, BitwiseCopyable {
-        var address: UInt64 = 0
-        /// The message that was last carried out; meaningful while `inUse`.
-        var carriedAddress: UInt64 = 0
+        /// With `isMasked` in bit 0 and `isRefused` in bit 1.
+        private var wanted: UInt64 = 1
+        /// With `inUse` in bit 0 and `isHeld` in bit 1.
+        private var carried: UInt64 = 0
         var data: UInt32 = 0
+        /// The data last carried out; meaningful while `inUse`, as is `carriedAddress`.
         var carriedData: UInt32 = 0
-        var flags = Flags(isMasked: true)
+
+        var address: UInt64 {
+            get { wanted & ~3 }
+            set { wanted = newValue & ~3 | wanted & 3 }
+        }
+
+        var carriedAddress: UInt64 {
+            get { carried & ~3 }
+            set { carried = newValue & ~3 | carried & 3 }
+        }
+
+        /// Bit 0 of vector control.
+        var isMasked: Bool {
+            get { wanted & 1 != 0 }
+            set { wanted = newValue ? wanted | 1 : wanted & ~1 }
+        }
+
+        /// The sink refused the last operation.
+        var isRefused: Bool {
+            get { wanted & 2 != 0 }
+            set { wanted = newValue ? wanted | 2 : wanted & ~2 }
+        }
+
+        /// The sink has a vector of the host for it.
+        var inUse: Bool {
+            get { carried & 1 != 0 }
+            set { carried = newValue ? carried | 1 : carried & ~1 }
+        }
+
+        /// The sink keeps its signals.
+        var isHeld: Bool {
+            get { carried & 2 != 0 }
+            set { carried = newValue ? carried | 2 : carried & ~2 }
+        }
 
         var message: InterruptMessage { InterruptMessage(address: address, data: data) }
         var isCarried: Bool { address == carriedAddress && data == carriedData }
-    }
-
-    struct Flags: Equatable, Sendable, BitwiseCopyable {
-        /// Bit 0 of vector control.
-        var isMasked: Bool
-        /// The sink has a vector of the host for it.
-        var inUse = false
-        /// The sink keeps its signals.
-        var isHeld = false
-        /// The sink refused the last operation.
-        var isRefused = false
     }
 
     /// How many vectors the function has.
@@ -71,6 +96,8 @@ public struct MSIXTable: Equatable, Sendable {
     var pending: [UInt64]
     /// One bit a vector: `synchronise` has to look at it.
     var dirty: [UInt64]
+    /// Of `synchronise` alone: vectors asked for at once. Zeros otherwise.
+    var batch: [UInt64]
     /// Some bit of `dirty`, or of the two below, is set.
     var isDirty = false
     /// The sink was told `enable`, and not `disable` since.
@@ -102,9 +129,10 @@ public struct MSIXTable: Equatable, Sendable {
         let words = (Int(count) + 63) / 64
         pending = [UInt64](repeating: 0, count: words)
         dirty = [UInt64](repeating: 0, count: words)
+        batch = [UInt64](repeating: 0, count: words)
     }
 
-    /// Bytes that the value takes for each vector, but for two bits.
+    /// Bytes that the value takes for each vector, but for three bits.
     public static var bytesPerVector: Int { MemoryLayout<Entry>.stride }
 
     /// Bytes of the table.
@@ -120,14 +148,14 @@ public struct MSIXTable: Equatable, Sendable {
     /// Vectors the function does not have are masked.
     public func isMasked(_ vector: UInt32) -> Bool {
         guard vector < count, isEnabled, !isFunctionMasked else { return true }
-        return entries[Int(vector)].flags.isMasked
+        return entries[Int(vector)].isMasked
     }
 
     /// Whether the sink has a vector of the host for this one.
-    public func isInUse(_ vector: UInt32) -> Bool { vector < count && entries[Int(vector)].flags.inUse }
+    public func isInUse(_ vector: UInt32) -> Bool { vector < count && entries[Int(vector)].inUse }
 
     /// Whether the sink refused the last operation for this vector.
-    public func isRefused(_ vector: UInt32) -> Bool { vector < count && entries[Int(vector)].flags.isRefused }
+    public func isRefused(_ vector: UInt32) -> Bool { vector < count && entries[Int(vector)].isRefused }
 
     /// The message that the guest wrote for a vector; zeros for one the function does not have.
     public func message(_ vector: UInt32) -> InterruptMessage {
@@ -143,7 +171,7 @@ public struct MSIXTable: Equatable, Sendable {
         for index in 0..<entries.count {
             entries[index].address = 0
             entries[index].data = 0
-            entries[index].flags.isMasked = true
+            entries[index].isMasked = true
         }
         for index in 0..<pending.count { pending[index] = 0 }
         if wasDisabled { isDirty = true }

@@ -36,6 +36,39 @@ public protocol MessageSink: ~Copyable {
     ///   touches that vector or the owner calls `retry`. Steps that depend on a refused one are not asked for. The
     ///   answer to `disable` does not matter: afterwards nothing is in use.
     mutating func perform(_ operation: MessageOperation) -> Bool
+
+    /// Carries out one kind of operation for several vectors at once, before any of them is asked for by itself: what
+    /// a function mask, or a vector-by-vector change that was looked at late, comes to.
+    ///
+    /// - Parameter vectors: One bit a vector, 64 a word. Valid during the call; a copy that is kept makes the next
+    ///   change allocate.
+    /// - Returns: Whether all of it was carried out. `false` says that nothing was, and then each vector is asked for
+    ///   by `perform(_:)`. The usual answer of a sink that has no shorter way.
+    mutating func perform(_ batch: MessageBatch, of vectors: [UInt64]) -> Bool
+}
+
+extension MessageSink where Self: ~Copyable {
+    /// No shorter way.
+    public mutating func perform(_ batch: MessageBatch, of vectors: [UInt64]) -> Bool { false }
+}
+
+/// What is asked for of several vectors at once.
+public enum MessageBatch: UInt8, Equatable, Sendable, BitwiseCopyable {
+    /// They come into use next, each by its `use`: the host's vectors for them can be had together. The answer says
+    /// nothing.
+    case prepare
+    /// As `MessageOperation.mask` of each.
+    case mask
+    /// As `MessageOperation.unmask` of each.
+    case unmask
+}
+
+/// What a sink that is a closure is asked for.
+public enum MessageRequest: Equatable, Sendable {
+    /// `MessageSink.perform(_:)`.
+    case one(MessageOperation)
+    /// `MessageSink.perform(_:of:)`.
+    case many(MessageBatch, [UInt64])
 }
 
 /// What became of an interrupt that a device raised by its own registers.

@@ -47,6 +47,10 @@ public import EventRing
         throw KVMError(.deassignIRQFD, errno: -result, IRQFD.reason(-result, machine, eventFD, resampleFD: nil))
     }
 
+    /// Gives up ownership without deassigning: ``VirtualMachine/adoptIRQFD(_:gsi:)`` takes it again. For whoever keeps
+    /// thousands of them in a table of numbers. No system call.
+    public consuming func release() { discard self }
+
     private static func deassign(_ machine: Int32, _ eventFD: Int32, _ gsi: UInt32) -> Int32 {
         var request = kvm_irqfd()
         request.fd = UInt32(bitPattern: eventFD)
@@ -103,6 +107,16 @@ extension VirtualMachine {
                 .assignIRQFD, errno: -result, IRQFD.reason(-result, number, eventFD, resampleFD: resampleFD))
         }
         return IRQFD(machine: number, eventFD: eventFD, gsi: gsi, resampleFD: resampleFD)
+    }
+
+    /// Owns an irqfd of this machine again that was released, or assigned by somebody else who leaves it to the caller.
+    /// Asks the kernel nothing: what was never assigned is deassigned to no effect.
+    ///
+    /// - Parameters:
+    ///   - eventFD: The eventfd that is bound, without a resample eventfd. Borrowed.
+    ///   - gsi: The interrupt that it is bound to; deassigning matches both.
+    public func adoptIRQFD(_ eventFD: Int32, gsi: UInt32) -> IRQFD {
+        IRQFD(machine: number, eventFD: eventFD, gsi: gsi, resampleFD: nil)
     }
 
     /// Binds an owned eventfd; as the form that takes numbers.

@@ -97,15 +97,14 @@ final class Connection: Sendable {
                 state.output.append(Outgoing(bytes: header.encoded + body, fds: fds))
                 return !state.isBroken
             }
-            let head = header.encoded
-            let sent = state.socket.send(header: head, body: body[...], fds: fds)
-            if sent == head.count + body.count { return true }
+            let sent = state.socket.send(header, body: body, fds: fds)
+            if sent == MessageHeader.size + body.count { return true }
             guard sent > 0 || sent == Int(-EAGAIN) else {
                 state.isBroken = true
                 return false
             }
             state.output.append(
-                Outgoing(bytes: head + body, sent: max(0, sent), fds: sent > 0 ? [] : fds))
+                Outgoing(bytes: header.encoded + body, sent: max(0, sent), fds: sent > 0 ? [] : fds))
             return true
         }
     }
@@ -123,7 +122,7 @@ final class Connection: Sendable {
 
     private static func flush(_ state: inout State) -> Bool {
         while let first = state.output.first {
-            let sent = state.socket.send(header: [], body: first.bytes[first.sent...], fds: first.fds)
+            let sent = state.socket.send(first.bytes[first.sent...], fds: first.fds)
             if sent == Int(-EAGAIN) { return true }
             guard sent > 0 else {
                 state.isBroken = true
@@ -211,7 +210,7 @@ final class Connection: Sendable {
         let bytes = header.encoded + body
         var sent = 0
         while sent < bytes.count {
-            let result = twin.send(header: [], body: bytes[sent...], fds: [])
+            let result = twin.send(bytes[sent...], fds: [])
             if result == Int(-EAGAIN) {
                 try wait(twin, POLLOUT, deadline)
             } else if result <= 0 {

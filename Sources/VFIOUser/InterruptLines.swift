@@ -1,4 +1,5 @@
 internal import CKernel
+internal import EventRing
 public import InterruptModel
 internal import Synchronization
 
@@ -12,6 +13,7 @@ public final class InterruptLines: Sendable {
         /// Mask and pending bits of the MSI-X table, which the device's own registers hold.
         var masked: [Bool]
         var pending: [Bool]
+        let probe = EventFDProbe()
     }
 
     private let state: Mutex<State>
@@ -112,10 +114,10 @@ public final class InterruptLines: Sendable {
     public func set(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
         try state.withLock { (state) throws(DeviceError) -> UInt32 in
             var shortage: Int32 = 0
-            let outcome = state.interrupts.apply(request) { HeldEventFD.lookUp($0, shortage: &shortage) }
+            let outcome = Self.apply(request, &state.interrupts, state.probe, &shortage)
             // Signals first: nothing that is let go is signalled afterwards.
             for eventFD in outcome.signals { signal(eventFD) }
-            for eventFD in outcome.released { HeldEventFD(eventFD).close() }
+            for eventFD in outcome.released { ForeignEventFD(eventFD).close() }
             switch outcome.verdict {
             case .done: return 0
             case .available(let count): return count
@@ -125,6 +127,13 @@ public final class InterruptLines: Sendable {
                 throw DeviceError("SET_IRQS", errno: errno, remedy: outcome.reason.explanation)
             }
         }
+    }
+
+    private static func apply(
+        _ request: IRQRequest, _ interrupts: inout DeviceInterrupts, _ probe: borrowing EventFDProbe,
+        _ shortage: inout Int32
+    ) -> Outcome {
+        interrupts.apply(request) { ForeignEventFD.lookUp($0, probe, shortage: &shortage) }
     }
 
     /// Forgets what is pending and lets the line go, as a reset of the function does. Assignments and masks of INTx
@@ -147,7 +156,7 @@ public final class InterruptLines: Sendable {
             for change in state.interrupts.close() {
                 switch change {
                 case .released(_, let eventFD), .declined(let eventFD), .unmaskRemoved(let eventFD):
-                    HeldEventFD(eventFD).close()
+                    ForeignEventFD(eventFD).close()
                 default: break
                 }
             }
@@ -158,7 +167,7 @@ public final class InterruptLines: Sendable {
 
     /// The eventfd by which the client unmasks INTx, for whoever waits for it; −1 while there is none.
     var unmaskDescriptor: Int32 {
-        state.withLock { $0.interrupts.unmaskEventFD.map { HeldEventFD($0).descriptor } ?? -1 }
+        state.withLock { $0.interrupts.unmaskEventFD.map { ForeignEventFD($0).descriptor } ?? -1 }
     }
 
     /// The unmasking eventfd may be readable: takes its count and unmasks.
@@ -166,7 +175,7 @@ public final class InterruptLines: Sendable {
         state.withLock { state in
             guard let eventFD = state.interrupts.unmaskEventFD else { return }
             var count: UInt64 = 0
-            let descriptor = HeldEventFD(eventFD).descriptor
+            let descriptor = ForeignEventFD(eventFD).descriptor
             // SAFETY: count is a local that outlives the call, which writes 8 bytes at most.
             guard unsafe irqmux_eventfd_take_without_waiting(descriptor, &count) == 0, count > 0 else { return }
             if let told = state.interrupts.unmaskEventFDSignalled() { signal(told) }
@@ -174,34 +183,19 @@ public final class InterruptLines: Sendable {
     }
 
     private func signal(_ eventFD: AssignedEventFD) {
-        signals.add(1, ordering: .relaxed)
-        HeldEventFD(eventFD).signal()
+        // Somebody waits for the signal, nobody for the count.
+        ForeignEventFD(eventFD).signal()
+        signals.wrappingAdd(1, ordering: .relaxed)
     }
 }
 
-/// How the lines know an eventfd: by a descriptor of their own, and whether writing to it might wait.
-private struct HeldEventFD {
-    let descriptor: Int32
-    let mayBlock: Bool
+extension ForeignEventFD {
+    /// An eventfd as the model remembers it.
+    init(_ eventFD: AssignedEventFD) { self.init(identity: eventFD.identity) }
 
-    init(_ eventFD: AssignedEventFD) {
-        descriptor = Int32(truncatingIfNeeded: eventFD.identity)
-        mayBlock = eventFD.identity >> 32 != 0
+    /// Looks at a descriptor of a request, for the model.
+    static func lookUp(_ number: Int32, _ probe: borrowing EventFDProbe, shortage: inout Int32) -> EventFDLookup {
+        guard let (held, isEventFD) = duplicating(number, probe, shortage: &shortage) else { return .notOpen }
+        return isEventFD ? .eventFD(identity: held.identity) : .otherFile(identity: held.identity)
     }
-
-    static func lookUp(_ number: Int32, shortage: inout Int32) -> EventFDLookup {
-        let copy = irqmux_duplicate(number)
-        guard copy >= 0 else {
-            if copy != -EBADF { shortage = -copy }
-            return .notOpen
-        }
-        let blocks = irqmux_fd_flags(copy) & O_NONBLOCK == 0
-        let identity = UInt64(UInt32(bitPattern: copy)) | (blocks ? 1 << 32 : 0)
-        return irqmux_fd_is_eventfd(copy) ? .eventFD(identity: identity) : .otherFile(identity: identity)
-    }
-
-    /// A full counter counts as signalled: whoever listens has a signal waiting already.
-    func signal() { _ = irqmux_eventfd_signal_foreign(descriptor, mayBlock) }
-
-    func close() { _ = irqmux_close(descriptor) }
 }

@@ -76,6 +76,21 @@ public struct MessageHeader: Equatable, Sendable {
         return bytes
     }
 
+    /// The header as it lies in the stream, in two words.
+    var words: (UInt64, UInt64) {
+        (
+            UInt64(id) | UInt64(command) << 16 | UInt64(messageSize) << 32,
+            UInt64(flags) | UInt64(errno) << 32
+        )
+    }
+
+    init(words: (UInt64, UInt64)) {
+        self.init(
+            id: UInt16(truncatingIfNeeded: words.0), command: UInt16(truncatingIfNeeded: words.0 >> 16),
+            messageSize: UInt32(truncatingIfNeeded: words.0 >> 32), flags: UInt32(truncatingIfNeeded: words.1),
+            errno: UInt32(truncatingIfNeeded: words.1 >> 32))
+    }
+
     /// Whether the message is a command.
     public var isCommand: Bool { flags & 0xf == 0 }
     /// Whether the message is a reply.

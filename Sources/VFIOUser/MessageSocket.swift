@@ -21,41 +21,68 @@ struct MessageSocket: ~Copyable {
     deinit { _ = irqmux_close(number) }
 
     /// Sends a message with one sendmsg; the bytes the kernel took, or −errno.
-    func send(header: [UInt8], body: ArraySlice<UInt8>, fds: [Int32]) -> Int {
-        // SAFETY: the buffers live for the call, which reads no more than their counts.
-        unsafe header.withUnsafeBytes { head in
-            unsafe body.withUnsafeBytes { tail in
-                unsafe fds.withUnsafeBufferPointer { numbers in
-                    unsafe irqmux_socket_send(
-                        number, head.baseAddress, head.count, tail.baseAddress, tail.count, numbers.baseAddress,
-                        Int32(numbers.count))
-                }
-            }
+    func send(_ header: MessageHeader, body: [UInt8], fds: [Int32]) -> Int {
+        var words = header.words
+        // SAFETY: two words are laid out as an array of two; the buffers live for the call, which reads no more than
+        // their counts.
+        return unsafe withUnsafeBytes(of: &words) { head in
+            // SAFETY: as above.
+            unsafe body.withUnsafeBytes { tail in unsafe send(head, tail, fds) }
         }
     }
 
-    /// Receives at most `length` bytes, appended to `buffer`, and whatever descriptors come with them.
-    func receive(_ length: Int, into buffer: inout [UInt8], fds: inout DescriptorSet) -> Received {
-        var count: Int32 = 0
-        let start = buffer.count
-        buffer.append(contentsOf: repeatElement(0, count: length))
-        // SAFETY: the buffer has `length` bytes from `start` on, the temporary room for every descriptor that the
-        // kernel passes in one message; both live for the call.
+    /// Sends bytes, the rest of a message perhaps; as many as the kernel took, or −errno.
+    func send(_ bytes: ArraySlice<UInt8>, fds: [Int32]) -> Int {
+        // SAFETY: the buffer lives for the call, which reads no more than its count.
+        unsafe bytes.withUnsafeBytes { head in unsafe send(head, UnsafeRawBufferPointer(start: nil, count: 0), fds) }
+    }
+
+    private func send(_ head: UnsafeRawBufferPointer, _ tail: UnsafeRawBufferPointer, _ fds: [Int32]) -> Int {
+        // SAFETY: the callers' buffers and this one live for the call, which reads no more than their counts.
+        unsafe fds.withUnsafeBufferPointer { numbers in
+            unsafe irqmux_socket_send(
+                number, head.baseAddress, head.count, tail.baseAddress, tail.count, numbers.baseAddress,
+                Int32(numbers.count))
+        }
+    }
+
+    /// Receives bytes into a buffer, and whatever descriptors come with them.
+    func receive(_ buffer: UnsafeMutableRawBufferPointer, fds: inout DescriptorSet) -> Received {
+        // SAFETY: the temporary has room for every descriptor that the kernel passes in one message, the buffer is the
+        // caller's; both live for the call.
         let result = unsafe withUnsafeTemporaryAllocation(of: Int32.self, capacity: Int(irqmux_SCM_MAX_FD)) { room in
-            let received = unsafe buffer.withUnsafeMutableBytes { bytes in
-                unsafe irqmux_socket_receive(
-                    number, bytes.baseAddress! + start, length, room.baseAddress, Int32(room.count), &count)
-            }
+            var count: Int32 = 0
+            let received = unsafe irqmux_socket_receive(
+                number, buffer.baseAddress, buffer.count, room.baseAddress, Int32(room.count), &count)
             if count > 0 { fds.add(owning: unsafe Array(room.prefix(Int(count)))) }
             return received
         }
-        buffer.removeLast(length - max(0, result))
         switch result {
         case 1...: return .bytes(result)
         case 0: return .closed
         case Int(-EAGAIN): return .nothing
         default: return .failed(Int32(truncatingIfNeeded: -result))
         }
+    }
+
+    /// Receives at most `length` bytes, appended to `buffer`, and whatever descriptors come with them.
+    func receive(_ length: Int, into buffer: inout [UInt8], fds: inout DescriptorSet) -> Received {
+        let start = buffer.count
+        if start == 0 {
+            buffer = [UInt8](repeating: 0, count: length)
+        } else {
+            buffer.append(contentsOf: repeatElement(0, count: length))
+        }
+        // SAFETY: the buffer has `length` bytes from `start` on, and lives for the call.
+        let received = unsafe buffer.withUnsafeMutableBytes { bytes in
+            unsafe receive(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), fds: &fds)
+        }
+        guard case .bytes(let number) = received else {
+            buffer.removeLast(length)
+            return received
+        }
+        if number < length { buffer.removeLast(length - number) }
+        return received
     }
 
     /// Waits for one of `events`; the events that came, 0 after the time, −errno.
@@ -88,8 +115,9 @@ struct MessageAssembler: ~Copyable {
     /// A piece of a body that is asked for at once. A hostile header that promises much costs only what really comes.
     static let piece = 64 << 10
 
-    private var head: [UInt8] = []
-    private var header: MessageHeader?
+    /// The header as far as it has come.
+    private var head: (UInt64, UInt64) = (0, 0)
+    private var headCount = 0
     private var body: [UInt8] = []
     private var fds = DescriptorSet()
     /// The largest message that is taken.
@@ -97,12 +125,13 @@ struct MessageAssembler: ~Copyable {
 
     init(limit: Int) { self.limit = limit }
 
-    /// Whether a message has begun and is not complete.
-    var isInside: Bool { !head.isEmpty }
+    private var header: MessageHeader? {
+        headCount == MessageHeader.size ? MessageHeader(words: head) : nil
+    }
 
     /// What is to be done next.
     func step() -> Step {
-        guard let header else { return .wants(MessageHeader.size - head.count) }
+        guard let header else { return .wants(MessageHeader.size - headCount) }
         let size = Int(header.messageSize)
         guard size >= MessageHeader.size, size <= limit else { return .badSize(header) }
         let missing = size - MessageHeader.size - body.count
@@ -111,32 +140,29 @@ struct MessageAssembler: ~Copyable {
 
     /// Takes what a socket has, up to what the step wants.
     mutating func receive(_ length: Int, from socket: borrowing MessageSocket) -> MessageSocket.Received {
-        let received: MessageSocket.Received
-        if header == nil {
-            received = socket.receive(length, into: &head, fds: &fds)
-            noteHeader()
-        } else {
-            received = socket.receive(length, into: &body, fds: &fds)
+        guard headCount < MessageHeader.size else { return socket.receive(length, into: &body, fds: &fds) }
+        let start = headCount
+        // SAFETY: two words are laid out as an array of two, and the step wants no more than is missing of them.
+        let received = unsafe withUnsafeMutableBytes(of: &head) { bytes in
+            // SAFETY: as above.
+            unsafe socket.receive(UnsafeMutableRawBufferPointer(rebasing: bytes[start..<start + length]), fds: &fds)
         }
+        if case .bytes(let count) = received { headCount += count }
         return received
     }
 
     /// Takes bytes that came some other way; no more than the step wants.
     mutating func receive(_ bytes: ArraySlice<UInt8>, fds more: [Int32] = []) {
         fds.add(owning: more)
-        if header == nil {
-            head += bytes
-            noteHeader()
-        } else {
+        guard headCount < MessageHeader.size else {
             body += bytes
+            return
         }
-    }
-
-    private mutating func noteHeader() {
-        guard head.count == MessageHeader.size else { return }
-        header = MessageHeader(decoding: head)
-        // What a big message needed is not kept for the small ones.
-        if body.capacity > Self.piece { body = [] }
+        for byte in bytes {
+            let bits = UInt64(byte) << (8 * UInt64(headCount % 8))
+            if headCount < 8 { head.0 |= bits } else { head.1 |= bits }
+            headCount += 1
+        }
     }
 
     /// The complete message; the next one begins with the next byte.
@@ -146,8 +172,8 @@ struct MessageAssembler: ~Copyable {
         swap(&taken, &fds)
         var content: [UInt8] = []
         swap(&content, &body)
-        head.removeAll(keepingCapacity: true)
-        self.header = nil
+        head = (0, 0)
+        headCount = 0
         return IncomingMessage(header: header, body: content, fds: taken)
     }
 }

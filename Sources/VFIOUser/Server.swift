@@ -40,19 +40,41 @@ public struct ServerStatistics: Equatable, Sendable {
     public var isConnected = false
 }
 
+/// What a server's thread works with, and what other threads reach it by.
+final class ServerCore: Sendable {
+    let device: any MediatedDevice
+    let options: ServerOptions
+    let listener: Int32
+    let control: EventFD
+    let counters = ServerCounters()
+    private let stopping = Atomic<Bool>(false)
+
+    /// Takes over the listening socket.
+    init(_ device: any MediatedDevice, _ options: ServerOptions, listener: Int32, control: consuming EventFD) {
+        self.device = device
+        self.options = options
+        self.listener = listener
+        self.control = control
+    }
+
+    deinit { _ = irqmux_close(listener) }
+
+    var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+    func stop() {
+        stopping.store(true, ordering: .releasing)
+        _ = irqmux_eventfd_signal(control.number, 1)
+    }
+}
+
 /// Serves one device on one UNIX socket, to one client at a time.
 ///
 /// The socket has permissions 0600 from its first moment. `run` does everything on the caller's thread; `stop` may be
 /// called from any other.
 public final class Server<Device: MediatedDevice>: Sendable {
-    let device: Device
-    let options: ServerOptions
-    let path: String
-    let listener: Int32
+    private let core: ServerCore
+    private let path: String
     private let file: (device: UInt64, inode: UInt64)
-    let control: EventFD
-    private let stopping = Atomic<Bool>(false)
-    let counters = ServerCounters()
 
     /// Makes the socket. Clients may connect from now on; they are served once `run` runs.
     ///
@@ -62,6 +84,7 @@ public final class Server<Device: MediatedDevice>: Sendable {
     public init(
         _ device: Device, path: String, options: ServerOptions = ServerOptions()
     ) throws(VFIOUserError) {
+        let control: EventFD
         do throws(RingError) { control = try EventFD() } catch {
             throw VFIOUserError(error.operation, .system, errno: error.errno, remedy: error.remedy)
         }
@@ -74,17 +97,12 @@ public final class Server<Device: MediatedDevice>: Sendable {
             throw VFIOUserError(
                 "listening on the socket", .system, errno: -result, remedy: Self.remedy(-result))
         }
-        listener = result
+        core = ServerCore(device, options, listener: result, control: control)
         self.file = file
-        self.device = device
         self.path = path
-        self.options = options
     }
 
-    deinit {
-        withdraw()
-        _ = irqmux_close(listener)
-    }
+    deinit { withdraw() }
 
     /// Takes the socket's path away, so that nobody new finds it; nothing when it is away, or is another server's by
     /// now. The end of the server does it too. From any thread.
@@ -105,22 +123,17 @@ public final class Server<Device: MediatedDevice>: Sendable {
     }
 
     /// What the server has done so far. From any thread.
-    public var statistics: ServerStatistics { counters.snapshot }
+    public var statistics: ServerStatistics { core.counters.snapshot }
 
     /// Ends `run` once what clients have sent by then is answered. From any thread, and from a signal's thread.
-    public func stop() {
-        stopping.store(true, ordering: .releasing)
-        _ = irqmux_eventfd_signal(control.number, 1)
-    }
-
-    var isStopping: Bool { stopping.load(ordering: .acquiring) }
+    public func stop() { core.stop() }
 
     /// Serves clients, one after another, until `stop`.
     ///
     /// - Parameter once: Ends when the first client has gone.
     /// - Throws: What poll(2) says, which it does not on a healthy machine.
     public func run(once: Bool = false) throws(VFIOUserError) {
-        var loop = ServerLoop(self, once: once)
+        var loop = ServerLoop(core, once: once)
         try loop.run()
     }
 }

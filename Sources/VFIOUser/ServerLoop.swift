@@ -4,11 +4,11 @@ internal import Glibc
 internal import Synchronization
 
 /// The server's thread: waits for everything at once, and lets nobody hold it up.
-struct ServerLoop<Device: MediatedDevice>: ~Copyable {
+struct ServerLoop: ~Copyable {
     /// A client that is being served.
     private struct Client: ~Copyable {
         let connection: Connection
-        var session: ServerSession<Device>
+        var session: ServerSession
     }
 
     /// A client that came while another was served. Its VERSION is answered with EBUSY, so that it learns why.
@@ -27,18 +27,17 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
     private struct Ready {
         var control = false
         var listener = false
-        var client: Int32 = 0
+        var client = false
         var attention = false
         var unmask = false
-        var visitors: [Bool] = []
     }
 
-    private static var mostVisitors: Int { 8 }
-    private static var patienceNs: UInt64 { 1_000_000_000 }
+    private static let mostVisitors: Int = 8
+    private static let patienceNs: UInt64 = 1_000_000_000
     /// How many commands are answered before the others are looked after.
-    private static var turn: Int { 64 }
+    private static let turn: Int = 64
 
-    private let server: Server<Device>
+    private let server: ServerCore
     private let once: Bool
     private let regions: [RegionDescription]
     private var client: Client?
@@ -47,8 +46,11 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
     private var isDone = false
     /// Descriptors ran out: new clients wait in the backlog for a moment.
     private var isShort = false
+    /// Whether another command is looked for as soon as one was answered. A client that waits for each answer never has
+    /// one there, and the look is a system call; one that sends many back to back saves a poll(2) for each.
+    private var foresight = Backoff()
 
-    init(_ server: Server<Device>, once: Bool) {
+    init(_ server: ServerCore, once: Bool) {
         self.server = server
         self.once = once
         regions = server.device.regions
@@ -65,8 +67,8 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
             }
             if ready.unmask { server.device.lines?.takeUnmask() }
             if ready.attention { server.device.attend() }
-            if ready.client != 0 || client?.connection.hasWaiting == true { serve(limit: Self.turn) }
-            attend(ready.visitors)
+            if ready.client || client?.connection.hasWaiting == true { serve(limit: Self.turn) }
+            attendVisitors()
             if ready.listener { accept() }
         }
         drain()
@@ -74,19 +76,21 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
 
     // MARK: Waiting
 
+    /// The entries of the loop itself; those of the visitors follow.
+    private static let own: Int = 5
+
     private mutating func wait() throws(VFIOUserError) -> Ready {
-        entries.removeAll(keepingCapacity: true)
-        func entry(_ number: Int32, _ events: Int32) -> pollfd {
-            pollfd(fd: number, events: Int16(truncatingIfNeeded: events), revents: 0)
-        }
-        entries.append(entry(server.control.number, POLLIN))
-        // poll(2) passes over a negative descriptor.
-        entries.append(entry(isShort ? -1 : server.listener, POLLIN))
         let hasOutput = client?.connection.hasOutput ?? false
-        entries.append(entry(client?.connection.number ?? -1, hasOutput ? POLLOUT : POLLIN))
-        entries.append(entry(server.device.attention, POLLIN))
-        entries.append(entry(server.device.lines?.unmaskDescriptor ?? -1, POLLIN))
-        for visitor in visitors { entries.append(entry(visitor.socket.number, POLLIN)) }
+        if entries.count != Self.own + visitors.count {
+            entries = Array(repeating: pollfd(), count: Self.own + visitors.count)
+        }
+        listen(0, server.control.number)
+        // poll(2) passes over a negative descriptor.
+        listen(1, isShort ? -1 : server.listener)
+        listen(2, client?.connection.number ?? -1, hasOutput ? POLLOUT : POLLIN)
+        listen(3, server.device.attention)
+        listen(4, server.device.lines?.unmaskDescriptor ?? -1)
+        for place in visitors.indices { listen(Self.own + place, visitors[place].socket.number) }
         let isWaitingForVisitor = isShort || !visitors.isEmpty
         let timeout: Int32 = client?.connection.hasWaiting == true && !hasOutput ? 0 : isWaitingForVisitor ? 100 : -1
         // SAFETY: the array has as many entries as stated and lives for the call.
@@ -95,11 +99,14 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
         }
         isShort = false
         guard result >= 0 || errno == EINTR else { throw .system("waiting for clients", Int(-errno)) }
-        guard result > 0 else { return Ready(visitors: visitors.map { _ in false }) }
+        // Interrupted, the call leaves the entries as they were: nothing is ready.
         return Ready(
-            control: entries[0].revents != 0, listener: entries[1].revents != 0, client: Int32(entries[2].revents),
-            attention: entries[3].revents != 0, unmask: entries[4].revents != 0,
-            visitors: entries[5...].map { $0.revents != 0 })
+            control: entries[0].revents != 0, listener: entries[1].revents != 0, client: entries[2].revents != 0,
+            attention: entries[3].revents != 0, unmask: entries[4].revents != 0)
+    }
+
+    private mutating func listen(_ place: Int, _ number: Int32, _ events: Int32 = POLLIN) {
+        entries[place] = pollfd(fd: number, events: Int16(truncatingIfNeeded: events), revents: 0)
     }
 
     // MARK: Clients
@@ -132,6 +139,7 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
         client = Client(
             connection: connection,
             session: ServerSession(server.device, regions: regions, limits: limits, connection: connection))
+        foresight = Backoff()
         server.counters.connections.add(1, ordering: .relaxed)
         server.counters.isConnected.store(true, ordering: .relaxed)
     }
@@ -143,11 +151,16 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
         if current.connection.hasOutput { isAlive = current.connection.flush() }
         var served = 0
         while isAlive, served < limit, !current.connection.hasOutput {
+            let looksAhead = served > 0
+            // The last turn leaves nothing behind.
+            if looksAhead, limit != .max, !foresight.isDue() { break }
             switch current.connection.next() {
             case .idle:
+                if looksAhead { foresight.settle(paid: false) }
                 client = consume current
                 return
             case .message(let message):
+                if looksAhead { foresight.settle(paid: true) }
                 served += 1
                 isAlive = answer(message, &current)
             case .end(let header):
@@ -179,13 +192,14 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
 
     // MARK: Visitors
 
-    private mutating func attend(_ ready: [Bool]) {
+    /// Those that the last wait was for; who came since follows later.
+    private mutating func attendVisitors() {
         guard !visitors.isEmpty else { return }
         let now = irqmux_monotonic_ns()
         let current = visitors
         visitors = []
         for (place, visitor) in current.enumerated() {
-            let isReady = place < ready.count && ready[place]
+            let isReady = entries[Self.own + place].revents != 0
             if isReady ? !turnAway(visitor) : now < visitor.deadline { visitors.append(visitor) }
         }
     }
@@ -198,7 +212,7 @@ struct ServerLoop<Device: MediatedDevice>: ~Copyable {
         case .closed, .failed: return true
         case .bytes:
             guard let header = MessageHeader(decoding: visitor.head) else { return false }
-            _ = visitor.socket.send(header: header.failure(EBUSY).encoded, body: [], fds: [])
+            _ = visitor.socket.send(header.failure(EBUSY), body: [], fds: [])
             return true
         }
     }

@@ -23,8 +23,9 @@ struct ServerLimits: Sendable {
 }
 
 /// The protocol of one client, without the socket: a command in, a reply out.
-struct ServerSession<Device: MediatedDevice>: ~Copyable {
-    let device: Device
+struct ServerSession: ~Copyable {
+    // Not generic: the server is compiled without the device, and would look its type up for every message.
+    let device: any MediatedDevice
     let regions: [RegionDescription]
     let limits: ServerLimits
     let connection: Connection?
@@ -34,7 +35,7 @@ struct ServerSession<Device: MediatedDevice>: ~Copyable {
     private(set) var mustEnd = false
     private(set) var refused: UInt64 = 0
 
-    init(_ device: Device, regions: [RegionDescription], limits: ServerLimits, connection: Connection?) {
+    init(_ device: any MediatedDevice, regions: [RegionDescription], limits: ServerLimits, connection: Connection?) {
         self.device = device
         self.regions = regions
         self.limits = limits

@@ -5,27 +5,37 @@ internal import InterruptModel
 extension VFIOUserClient {
     /// Takes everything that is there, without waiting. Replies are kept by their id, commands are answered.
     mutating func takeWhatCame(_ operation: StaticString) throws(VFIOUserError) {
+        serveTwin()
+        while socket != nil, try takeMessage(operation) {}
+    }
+
+    /// Answers the server's commands on the socket that it has for them.
+    mutating func serveTwin() {
         while twin != nil {
             switch Self.step(&twinAssembler, twin!) {
             case .message(let message):
                 guard message.header.isCommand else { continue }
                 let (header, body) = answer(message)
                 if twin != nil, !Self.send(header, body, twin!, options.timeoutNs) { dropTwin() }
-                continue
-            case .nothing: break
+            case .nothing: return
             case .ended: dropTwin()
             case .badFrame: dropTwin()
             }
-            break
         }
-        while socket != nil {
-            switch Self.step(&assembler, socket!) {
-            case .message(let message): try take(message, operation)
-            case .nothing: return
-            case .ended: return lose()
-            case .badFrame: throw violated(operation, "a message states a size that cannot be")
-            }
+    }
+
+    /// Takes one message, if a whole one is there.
+    ///
+    /// - Returns: True when something has changed: one was taken, or the connection ended.
+    mutating func takeMessage(_ operation: StaticString) throws(VFIOUserError) -> Bool {
+        guard socket != nil else { return true }
+        switch Self.step(&assembler, socket!) {
+        case .message(let message): try take(message, operation)
+        case .nothing: return false
+        case .ended: lose()
+        case .badFrame: throw violated(operation, "a message states a size that cannot be")
         }
+        return true
     }
 
     private enum Came: ~Copyable {
@@ -109,7 +119,7 @@ extension VFIOUserClient {
         let deadline = irqmux_monotonic_ns() &+ timeoutNs
         var sent = 0
         while sent < bytes.count {
-            let result = socket.send(header: [], body: bytes[sent...], fds: [])
+            let result = socket.send(bytes[sent...], fds: [])
             if result == Int(-EAGAIN) {
                 let now = irqmux_monotonic_ns()
                 guard now < deadline, socket.wait(POLLOUT, timeoutNs: deadline - now) >= 0 else { return false }

@@ -14,6 +14,9 @@ public struct ClientOptions: Sendable {
     public var offersTwinSocket = true
     /// How many commands may be on their way at a time.
     public var window = 64
+    /// How long an answer is looked for before the thread sleeps, in nanoseconds; 0 to sleep at once. Looking is left
+    /// out while it finds nothing.
+    public var spinNs: UInt64 = 50_000
 
     /// Ten seconds of patience.
     public init() {}
@@ -58,7 +61,9 @@ public struct VFIOUserClient: ~Copyable, Sendable {
 
     private(set) var socket: MessageSocket?
     private(set) var twin: MessageSocket?
-    private var twinDescriptor: Int32 = -1
+    private(set) var twinDescriptor: Int32 = -1
+    /// Whether the next answer is looked for before this thread sleeps.
+    var spinning = Backoff()
     var assembler: MessageAssembler
     var twinAssembler: MessageAssembler
     var arrived: [UInt16: Reply] = [:]
@@ -195,15 +200,14 @@ public struct VFIOUserClient: ~Copyable, Sendable {
         let id = nextID
         nextID &+= 1
         let deadline = irqmux_monotonic_ns() &+ options.timeoutNs
-        let head = MessageHeader(command: command, id: id, bodySize: body.count).encoded
+        let header = MessageHeader(command: command, id: id, bodySize: body.count)
         var sent = 0
-        while sent < head.count + body.count {
+        while sent < MessageHeader.size + body.count {
             guard socket != nil else { throw Self.disconnected(operation) }
             // One sendmsg for the whole message: some servers do not put pieces together.
             let result =
-                sent < head.count
-                ? socket!.send(header: Array(head[sent...]), body: body[...], fds: sent == 0 ? fds : [])
-                : socket!.send(header: [], body: body[(sent - head.count)...], fds: [])
+                sent == 0
+                ? socket!.send(header, body: body, fds: fds) : socket!.send((header.encoded + body)[sent...], fds: [])
             switch result {
             case 1...: sent += result
             case Int(-EAGAIN), Int(-ETOOMANYREFS):
@@ -213,7 +217,7 @@ public struct VFIOUserClient: ~Copyable, Sendable {
                 guard result == Int(-EAGAIN) || !awaited.isEmpty else {
                     throw .system(operation, result, "raise RLIMIT_NOFILE (ulimit -n)")
                 }
-                try wait(events, deadline, operation)
+                _ = try wait(events, deadline, operation)
                 try takeWhatCame(operation)
             case Int(-EPIPE), Int(-ECONNRESET):
                 // What the server said last may still be there.
@@ -227,54 +231,10 @@ public struct VFIOUserClient: ~Copyable, Sendable {
         return id
     }
 
-    /// Waits for the reply of a command that was posted. An error reply is thrown.
-    mutating func result(_ id: UInt16, _ operation: StaticString) throws(VFIOUserError) -> Reply {
-        let deadline = irqmux_monotonic_ns() &+ options.timeoutNs
-        while true {
-            if let reply = arrived.removeValue(forKey: id) {
-                awaited.remove(id)
-                guard reply.header.isError else { return reply }
-                let stated = Int32(truncatingIfNeeded: reply.header.errno)
-                throw VFIOUserError(
-                    operation, .refused, errno: stated > 0 && stated < 4096 ? stated : EIO,
-                    remedy: stated == 0 ? "the server refused and gave no reason" : "")
-            }
-            guard socket != nil else { throw Self.disconnected(operation) }
-            try wait(POLLIN, deadline, operation)
-            try takeWhatCame(operation)
-        }
-    }
-
     /// Answers what the server has asked for by now; returns at once when that is nothing.
     public mutating func attend() throws(VFIOUserError) {
         try takeWhatCame("serving the device")
         guard socket != nil else { throw Self.disconnected("serving the device") }
-    }
-
-    private func wait(_ events: Int32, _ deadline: UInt64) -> Int32 {
-        let now = irqmux_monotonic_ns()
-        guard now < deadline else { return 0 }
-        guard twinDescriptor >= 0 else {
-            return irqmux_socket_wait(descriptor, Int16(truncatingIfNeeded: events), deadline - now)
-        }
-        var pair = (
-            pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0),
-            pollfd(fd: twinDescriptor, events: Int16(POLLIN), revents: 0)
-        )
-        let limit = Int32(clamping: (deadline - now + 999_999) / 1_000_000)
-        // SAFETY: a pair of entries is laid out as an array of two, and lives for the call.
-        return unsafe withUnsafeMutableBytes(of: &pair) { bytes in
-            // SAFETY: as above.
-            unsafe poll(bytes.baseAddress!.assumingMemoryBound(to: pollfd.self), 2, limit)
-        }
-    }
-
-    private mutating func wait(_ events: Int32, _ deadline: UInt64, _ operation: StaticString) throws(VFIOUserError) {
-        guard wait(events, deadline) == 0, irqmux_monotonic_ns() >= deadline else { return }
-        // Its answer may still come, and would be taken for another's.
-        close()
-        throw VFIOUserError(
-            operation, .timedOut, errno: ETIMEDOUT, remedy: "the server did not answer; reconnect to go on")
     }
 
     // MARK: Errors

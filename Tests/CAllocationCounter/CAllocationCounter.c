@@ -1,6 +1,7 @@
 #include "CAllocationCounter.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stddef.h>
 
 #if defined(__has_feature)
@@ -16,6 +17,11 @@ THREAD_LOCAL uint64_t frees;
 
 uint64_t irqmux_allocations_on_this_thread(void) { return allocations; }
 uint64_t irqmux_frees_on_this_thread(void) { return frees; }
+
+uint64_t irqmux_heap_bytes_in_use(void) {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
 
 #ifdef SANITIZED
 

@@ -45,6 +45,24 @@ struct DeliveryTests {
         #expect(events.first?.count == (delivery == .counted ? 3 : 0))
     }
 
+    @Test("what was read and not handed out is known", arguments: RingTier.allCases, [Delivery.counted, .acknowledged])
+    func readAhead(tier: RingTier, delivery: Delivery) throws {
+        var loop = try makeLoop(tier)
+        let eventfd = try EventFD()
+        let source = try loop.add(eventfd.number, tag: 1, delivery: delivery)
+        #expect(try loop.drain().isEmpty)
+        for size in [3, 5] as [UInt64] {
+            try eventfd.signal(size)
+            try loop.wait(timeout: 1_000_000_000)
+            let (known, left) = (try loop.readAhead(of: source), try eventfd.peek())
+            #expect(known + left == size)
+            #expect(loop.next()?.tag == 1)
+            #expect(try loop.readAhead(of: source) == 0)
+            try loop.arm(source)
+        }
+        #expect(try loop.counts(of: source).taken == 8)
+    }
+
     @Test("a counted event says how many signals it stands for, and the counter is taken", arguments: RingTier.allCases)
     func counted(tier: RingTier) throws {
         var loop = try makeLoop(tier)
@@ -58,6 +76,7 @@ struct DeliveryTests {
             #expect(try eventfd.peek() == 0)
         }
         #expect(try loop.counts(of: source).taken == 1006)
+        #expect(try loop.readAhead(of: source) == 0)
     }
 
     @Test("an acknowledged source is silent until it is armed again, and loses nothing", arguments: RingTier.allCases)

@@ -4,7 +4,7 @@ import Glibc
 import Testing
 
 // Exit tests wait for their turn among everything else that runs, so no half a minute limits them.
-@Suite("when descriptors run out", .timeLimit(.minutes(3)))
+@Suite("when descriptors run out", .timeLimit(.minutes(5)))
 struct DescriptorTests {
     @Test("a counted source removed when no descriptor is left: its count is not dropped", arguments: RingTier.allCases)
     func removedWithoutDescriptors(tier: RingTier) async {

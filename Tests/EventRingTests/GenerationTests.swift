@@ -123,6 +123,24 @@ struct GenerationTests {
         try loop.disarm(new)
     }
 
+    @Test(
+        "places of sources that were removed before the kernel heard of them are free at once",
+        arguments: RingTier.allCases)
+    func reclaimed(tier: RingTier) throws {
+        var loop = try makeLoop(tier) { $0.capacity = 8 }
+        let eventfd = try EventFD()
+        let kept = try loop.add(eventfd.number, tag: 1)
+        for _ in 0..<5 {
+            let added = try (0..<7).map { try loop.add(eventfd.number, tag: UInt64(10 + $0)) }
+            #expect(errno(of: { () throws(RingError) in _ = try loop.add(eventfd.number, tag: 99) }) == ENOSPC)
+            for source in added { try loop.remove(source) }
+        }
+        try eventfd.signal()
+        #expect(try loop.drain().map(\.tag) == [1], "the one that stayed was not forgotten")
+        #expect(loop.room == 7)
+        try loop.remove(kept)
+    }
+
     @Test("a source added and removed before the kernel heard of it leaves no trace", arguments: RingTier.allCases)
     func neverArmed(tier: RingTier) throws {
         var loop = try makeLoop(tier) { $0.capacity = 4 }

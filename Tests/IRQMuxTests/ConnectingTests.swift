@@ -5,7 +5,7 @@ import IRQMux
 import InterruptModel
 import Testing
 
-@Suite("Connecting vectors", .timeLimit(.minutes(1)))
+@Suite("Connecting vectors", .timeLimit(.minutes(5)))
 struct ConnectingTests {
     @Test("a connected vector's signal reaches the handler with its tag", arguments: RingTier.allCases)
     func delivers(tier: RingTier) throws {

@@ -6,7 +6,7 @@ import InterruptModel
 import TestSupport
 import Testing
 
-@Suite("Long fan-outs, and fan-in", .timeLimit(.minutes(1)))
+@Suite("Long fan-outs, and fan-in", .timeLimit(.minutes(5)))
 struct FanOutTests {
     @Test("a long fan-out is one system call more, however many targets", arguments: [4, 16, 64])
     func oneCall(count: Int) throws {

@@ -11,7 +11,7 @@ import Testing
 
 @Suite(
     "A guest, its table, and what can go wrong", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(2)))
+    .serialized, .timeLimit(.minutes(5)))
 struct GuestErrorsTests {
     @Test("2048 vectors come up with one commit and one SET_IRQS")
     func bringUp() async {
@@ -33,6 +33,34 @@ struct GuestErrorsTests {
         #expect(refusal == EINVAL || refusal == ENOSPC)
         #expect(try mux.commitRoutes(), "what was promised is taken by KVM")
         #expect(mux.routingCommits == 1)
+    }
+
+    @Test("a GSI that got a route without being allocated is taken by that, and is freed like any other")
+    func routeWithoutAllocation() throws {
+        let machine = try KVMDevice().createVirtualMachine()
+        try machine.createIRQChip(.full)
+        var mux = try Mux(smallOptions())
+        try mux.attach(guest: machine, routes: .irqChipDefaults())
+        let room = mux.guestRoom
+        try mux.setGSI(GSIAllocator.first, to: message(0))
+        #expect(mux.guestRoom == room - 1)
+        #expect(try mux.allocateGSI(message(1)) == GSIAllocator.first + 1, "the next one")
+        try mux.freeGSI(GSIAllocator.first)
+        #expect(try mux.allocateGSI(message(2)) == GSIAllocator.first)
+    }
+
+    @Test("a message address that KVM would refuse the whole table for is refused alone, and the others are committed")
+    func badMessageAddress() throws {
+        let machine = try KVMDevice().createVirtualMachine()
+        try machine.createIRQChip(.full)
+        var mux = try Mux(smallOptions())
+        try mux.attach(guest: machine, routes: .irqChipDefaults())
+        let gsi = try mux.allocateGSI(message(1))
+        let bad = GSIRoute.message(address: 0x41_fee0_0000, data: 0x30)
+        #expect(errno { () throws(MuxError) in _ = try mux.allocateGSI(bad) } == EINVAL)
+        #expect(errno { () throws(MuxError) in try mux.setGSI(gsi, to: bad) } == EINVAL)
+        #expect(try mux.commitRoutes(), "what was wanted before stands")
+        #expect(try mux.allocateGSI(message(2)) == gsi + 1, "nothing was spent")
     }
 
     @Test("a route into a guest is refused, with a remedy, and the old route stays")

@@ -80,6 +80,20 @@ final class SharedEventFD: Sendable {
     func take() throws -> UInt64 { try eventFD.take() }
 }
 
+/// Takes all descriptors that this process may have but some, and returns those that it took.
+func hoardDescriptors(leaving count: Int) throws -> [Int32] {
+    var limit = rlimit()
+    // SAFETY: the structure outlives the calls.
+    guard unsafe getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { throw Unexpected() }
+    limit.rlim_cur = min(limit.rlim_cur, 1024)
+    // SAFETY: as above.
+    guard unsafe setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { throw Unexpected() }
+    var taken: [Int32] = []
+    while case let copy = dup(2), copy >= 0 { taken.append(copy) }
+    for _ in 0..<count { close(taken.removeLast()) }
+    return taken
+}
+
 /// Room for `count` descriptors; loud where the system has a lower limit.
 func makeRoomForDescriptors(_ count: Int) throws {
     var limit = rlimit()

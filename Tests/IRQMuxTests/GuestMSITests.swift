@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A real guest's MSI", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct GuestMSITests {
     struct Kit: ~Copyable {
         let bench: GuestBench

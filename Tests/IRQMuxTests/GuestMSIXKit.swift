@@ -105,7 +105,9 @@ struct MSIXBench: ~Copyable {
 
 /// A device that takes every request and does nothing.
 struct WillingDevice: InterruptDevice {
-    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { IRQInfo(count: 2, eventfd: true) }
+    var vectors: UInt32 = 2
+
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { IRQInfo(count: vectors, eventfd: true) }
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 { 0 }
     func reset() throws(DeviceError) {}
     func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 { 0 }

@@ -11,7 +11,7 @@ import Testing
 /// Failures of other projects, each by the thread that tells of it; docs/peer-lessons.md is the list.
 @Suite(
     "What bit users elsewhere: MSI-X of a guest",
-    .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized, .timeLimit(.minutes(3)))
+    .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized, .timeLimit(.minutes(5)))
 struct GuestMSIXLessonTests {
     @Test("a mask never takes the route away: what is raised around it all arrives (cloud-hypervisor#795)")
     func maskKeepsRoute() throws {

@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A real guest's MSI-X", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct GuestMSIXTests {
     @Test("an interrupt is in the guest before its route is committed, and once after it is")
     func beforeCommit() throws {

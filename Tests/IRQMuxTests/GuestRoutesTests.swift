@@ -11,7 +11,7 @@ import Testing
 
 @Suite(
     "Routes into a real guest", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(2)))
+    .timeLimit(.minutes(5)))
 struct GuestRoutesTests {
     @Test("a bypassed vector reaches the guest, and the loop is not woken")
     func bypass() throws {

@@ -22,7 +22,7 @@ struct Reacting: VectorHandler {
     }
 }
 
-@Suite("Changes from inside a handler", .timeLimit(.minutes(1)))
+@Suite("Changes from inside a handler", .timeLimit(.minutes(5)))
 struct HandlerTests {
     @Test("a handler disconnects its own vector, and nothing more of it comes", arguments: RingTier.allCases)
     func ownVector(tier: RingTier) throws {
@@ -148,7 +148,7 @@ struct HandlerTests {
     }
 }
 
-@Suite("Timers and sources beside vectors", .timeLimit(.minutes(1)))
+@Suite("Timers and sources beside vectors", .timeLimit(.minutes(5)))
 struct OwnSourceTests {
     @Test("timers, sources and vectors share a loop and keep their tags apart", arguments: allListening)
     func together(tier: RingTier, waiting: WaitMode) throws {

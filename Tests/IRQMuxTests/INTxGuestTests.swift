@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "INTx into a real guest", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(1)))
+    .timeLimit(.minutes(5)))
 struct INTxGuestTests {
     static let pastTheMux: [INTxWay] = [.kernelResample, .ioapicBroadcast]
 
@@ -187,6 +187,24 @@ struct INTxGuestTests {
         }
         #expect(try one.ledgers().unexplained == 0)
         #expect(try one.mux.lineStatus(id) == nil)
+    }
+
+    @Test("a line that cannot be given the route it is to have goes on being served", arguments: pastTheMux)
+    func refusedEnd(way: INTxWay) throws {
+        let one = try INTxGuest(way)
+        let id = one.ids[0]
+        for round in 0..<20 {
+            one.device.assertINTx()
+            if round % 2 == 0 { try one.awaitRun() }
+            #expect(errno { () throws(MuxError) in try one.mux.stopServing(id, route: .fanOut([1 << 30])) } == EBADF)
+            #expect(errno { () throws(MuxError) in try one.mux.stopServing(id, route: .guest(5)) } == EINVAL)
+            #expect(try one.mux.lineStatus(id)?.choice.way == way)
+            try one.mux.settle()
+            try one.awaitRun()
+            one.device.acknowledgeINTx()
+            try one.settle()
+        }
+        #expect(try one.ledgers().unexplained == 0)
     }
 
     @Test("a machine closed under a served line does no harm: the line keeps a descriptor of its own")

@@ -7,7 +7,7 @@ import KVM
 import TestSupport
 import Testing
 
-@Suite("ways of INTx", .timeLimit(.minutes(1)))
+@Suite("ways of INTx", .timeLimit(.minutes(5)))
 struct INTxWayTests {
     private func capabilities(_ irqChip: IRQChip, _ change: (inout INTxCapabilities) -> Void) -> INTxCapabilities {
         var all = INTxCapabilities()

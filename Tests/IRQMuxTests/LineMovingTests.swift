@@ -11,7 +11,7 @@ import Testing
 
 @Suite(
     "A served INTx line moves from loop to loop", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(2)))
+    .serialized, .timeLimit(.minutes(5)))
 struct LineMovingTests {
     @Test("cycle after cycle on changing loops: every interrupt is served once", arguments: INTxWay.allCases)
     func cycles(way: INTxWay) throws {

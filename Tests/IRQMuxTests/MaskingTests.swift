@@ -9,7 +9,7 @@ import Testing
 let allListening: [(RingTier, WaitMode)] =
     RingTier.allCases.map { ($0, .block) } + RingTier.allCases.map { ($0, .spin) } + [(.deferred, .adaptive)]
 
-@Suite("Masking", .timeLimit(.minutes(1)))
+@Suite("Masking", .timeLimit(.minutes(5)))
 struct MaskingTests {
     @Test("a masked vector stays pending, and is delivered once when unmasked", arguments: allListening)
     func masked(tier: RingTier, waiting: WaitMode) throws {

@@ -3,7 +3,7 @@ import IRQMux
 import InterruptModel
 import Testing
 
-@Suite("ERR and REQ as events with a deadline", .timeLimit(.minutes(1)))
+@Suite("ERR and REQ as events with a deadline", .timeLimit(.minutes(5)))
 struct NoticeKeeperTests {
     static let tag: UInt64 = 900
 
@@ -81,6 +81,18 @@ struct NoticeKeeperTests {
         #expect(try kept.mux.isPending(kept.vectors[1]))
         try kept.mux.unmask(kept.vectors[1])
         #expect(kept.mux.next()?.vector == Vector(.msix, 1))
+    }
+
+    @Test("a notice whose deadline comes before that of an earlier one is not kept waiting for it")
+    func earlierDeadline() throws {
+        var kept = try Kept(
+            error: .init(time: 20_000_000, action: .mask), release: .init(time: 3_600_000_000_000, action: .detach))
+        kept.device.raise(Vector(.req, 0))
+        guard case .opened(.release, _) = try kept.notice() else { return #expect(Bool(false), "no notice") }
+        kept.device.raise(Vector(.err, 0))
+        guard case .opened(.error, _) = try kept.notice() else { return #expect(Bool(false), "no notice") }
+        #expect(try kept.notice() == .expired(.error, .mask, errno: 0))
+        #expect(kept.keeper.answer(.release, on: &kept.mux), "that one waits still")
     }
 
     @Test("events of others are left alone, and a keeper that stopped hears nothing")

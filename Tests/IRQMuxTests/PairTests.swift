@@ -11,7 +11,7 @@ import Testing
 
 @Suite(
     "Pairs and stages", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(2)))
+    .timeLimit(.minutes(5)))
 struct PairTests {
     /// A port that the small guest does not use.
     private static let port: UInt16 = 0x600

@@ -5,7 +5,7 @@ import IRQMux
 import InterruptModel
 import Testing
 
-@Suite("Random operations against a model", .timeLimit(.minutes(1)))
+@Suite("Random operations against a model", .timeLimit(.minutes(5)))
 struct PropertyTests {
     @Test("whatever is connected, routed, masked and raised: delivered only when open, nothing lost, the ledger closes")
     func randomOperations() throws {

@@ -112,7 +112,7 @@ private final class WatchingBus: Sendable {
 
 @Suite(
     "Registers that a real guest keeps writing", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(1)))
+    .serialized, .timeLimit(.minutes(5)))
 struct RegisterShortcutTests {
     @Test("get an ioeventfd by themselves: later writes are no exits, none is lost, and other values still trap")
     func installs() throws {

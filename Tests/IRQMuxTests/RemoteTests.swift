@@ -29,7 +29,7 @@ struct Tallying: VectorHandler {
     }
 }
 
-@Suite("A mux as other threads use it", .timeLimit(.minutes(1)))
+@Suite("A mux as other threads use it", .timeLimit(.minutes(5)))
 struct RemoteTests {
     /// A mux on a thread of its own with four vectors of `device`.
     static func start(

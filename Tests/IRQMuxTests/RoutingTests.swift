@@ -6,7 +6,7 @@ import IRQMux
 import InterruptModel
 import Testing
 
-@Suite("Routes", .timeLimit(.minutes(1)))
+@Suite("Routes", .timeLimit(.minutes(5)))
 struct RoutingTests {
     @Test("a fan-out signals every target once a notification, and no handler", arguments: allListening)
     func fanOut(tier: RingTier, waiting: WaitMode) throws {

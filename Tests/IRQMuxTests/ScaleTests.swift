@@ -7,7 +7,7 @@ import InterruptModel
 import TestSupport
 import Testing
 
-@Suite("Many vectors, few descriptors, no memory", .timeLimit(.minutes(1)))
+@Suite("Many vectors, few descriptors, no memory", .timeLimit(.minutes(5)))
 struct ScaleTests {
     @Test("all 2048 vectors of MSI-X at once", arguments: RingTier.allCases)
     func everyVector(tier: RingTier) async {

@@ -6,7 +6,7 @@ import InterruptModel
 import TestSupport
 import Testing
 
-@Suite("Schedules", .timeLimit(.minutes(1)))
+@Suite("Schedules", .timeLimit(.minutes(5)))
 struct SchedulingTests {
     @Test("strict: by priority, in order of arrival within one")
     func strict() throws {

@@ -8,7 +8,7 @@ import MicroGuest
 import TestSupport
 import Testing
 
-@Suite("watchdog", .timeLimit(.minutes(1)))
+@Suite("watchdog", .timeLimit(.minutes(5)))
 struct WatchdogTests {
     static func options(stormRate: UInt64 = .max / 2) -> WatchdogOptions {
         var options = WatchdogOptions()
@@ -159,7 +159,7 @@ struct WatchdogTests {
 
 @Suite(
     "watchdog of a real guest", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
-    .timeLimit(.minutes(1)))
+    .timeLimit(.minutes(5)))
 struct GuestWatchdogTests {
     /// A guest whose handler sleeps for ever instead of ending the interrupt.
     private func silentGuest(_ way: INTxWay, _ sink: EndOfInterruptSink) throws -> MicroGuest {

@@ -25,6 +25,16 @@ private func makeState(msix count: UInt32 = 70) -> InterruptState {
     return InterruptState(msix: table, msi: registers, vectors: vectors, retired: Ledger(raised: 5, delivered: 5))
 }
 
+/// A line in the midst of its cycle, or past the loop.
+private func makeLine(_ way: InterruptState.LineWay) -> InterruptState.Line {
+    var registers = INTxRegisters(pin: 2)
+    _ = registers.write(offset: 0x3c, width: 1, value: 11)
+    _ = registers.setAsserted(true)
+    return InterruptState.Line(
+        registers, way: way, isInService: !way.bypasses, mayHaveLost: way.bypasses,
+        account: Ledger(raised: 3, delivered: 3))
+}
+
 /// The checksum as docs/guest-interrupts.md describes it, to forge with.
 private func seal(_ bytes: [UInt8]) -> [UInt8] {
     var bytes = bytes
@@ -118,8 +128,11 @@ struct InterruptStateTests {
         let bytes = makeState(msix: 5).encoded
         #expect(refusal([1] + bytes.dropFirst()) == .notAState)
         var other = bytes
-        other[8] = 2
+        other[8] = 3
         #expect(refusal(seal(other)) == .unknownVersion)
+        // Version 2 is the one with INTx, and has it.
+        other[8] = 2
+        #expect(refusal(seal(other)) == .truncated)
         other = bytes
         other[40] ^= 4
         #expect(refusal(other) == .damaged)
@@ -157,6 +170,55 @@ struct InterruptStateTests {
         #expect(refusal(seal(bytes)) == reason)
     }
 
+    @Test("INTx is kept as it was, behind everything else, and makes the blob one of version 2")
+    func line() throws {
+        for way in InterruptState.LineWay.allCases {
+            var state = makeState(msix: 5)
+            let without = state.encoded
+            state.line = makeLine(way)
+            let bytes = state.encoded
+            #expect(without[8] == 1 && bytes[8] == 2)
+            let loaded = try InterruptState(decoding: bytes)
+            #expect(loaded.line == state.line && loaded.encoded == bytes && loaded.ledger == state.ledger)
+            #expect(loaded.ledger.raised == 48)
+            for length in 0..<bytes.count {
+                let cut = Array(bytes.prefix(length))
+                #expect(refusal(cut) != nil && (length < 32 || refusal(seal(cut)) != nil), "\(length)")
+            }
+            for place in 0..<bytes.count * 8 {
+                var flipped = bytes
+                flipped[place >> 3] ^= 1 << UInt8(place & 7)
+                if refusal(flipped) == nil { Issue.record("bit \(place) was not missed") }
+            }
+        }
+    }
+
+    // The section of INTx is the last 96 bytes: its header, pin, bits, Interrupt Line, way, zeros, account.
+    @Test(
+        "a forged line is refused for what it is",
+        arguments: [
+            (0, 6, .unexpectedSection), (4, 0x57, .wrongSectionLength), (8, 0, .badVector), (8, 5, .badVector),
+            (9, 0x20, .reservedBits), (9, 0x05, .contradiction), (9, 0x11, .contradiction), (9, 0x18, .contradiction),
+            (9, 0x14, .contradiction), (11, 5, .reservedBits), (12, 1, .reservedBits), (15, 0x80, .reservedBits),
+            (11, 1, .contradiction), (11, 2, .contradiction),
+        ] as [(Int, UInt8, StateError.Reason)])
+    func forgedLine(offset: Int, byte: UInt8, reason: StateError.Reason) {
+        var state = makeState(msix: 5)
+        state.line = makeLine(.userEOI)
+        var bytes = state.encoded
+        let place = bytes.count - 96 + offset
+        #expect(bytes[place] != byte, "the forgery changes something")
+        bytes[place] = byte
+        #expect(refusal(seal(bytes)) == reason)
+        // Without the section before it, it is not taken either.
+        bytes = state.encoded
+        let retired = bytes.count - 96 - 88
+        #expect(refusal(seal(Array(bytes[..<retired] + bytes[(bytes.count - 96)...]))) == .unexpectedSection)
+        // And nobody takes it for what version 1 had.
+        bytes[8] = 1
+        #expect(refusal(seal(bytes)) == .unexpectedSection)
+    }
+
     @Test("a vector that is named twice or out of order is refused (firecracker#5952)")
     func duplicates() {
         var state = makeState(msix: 5)
@@ -169,7 +231,9 @@ struct InterruptStateTests {
     @Test("bytes at random, sealed, never crash and are never taken for another state", arguments: seeds)
     func hostile(seed: UInt64) {
         var dice = Dice(seed)
-        let bytes = makeState(msix: 5).encoded
+        var state = makeState(msix: 5)
+        if seed % 2 == 0 { state.line = makeLine(.mappingToggle) }
+        let bytes = state.encoded
         for _ in 0..<300 {
             var forged = bytes
             for _ in 0...dice.below(6) {

@@ -233,6 +233,40 @@ struct MSIXOperationTests {
             table.operations() == [.unmask(vector: 0), .use(vector: 3, message: InterruptMessage(address: 0, data: 0))])
     }
 
+    @Test("what a function mask does to several vectors is asked for at once, and one by one when that is refused")
+    func together() {
+        var table = MSIXTable(count: 130)
+        table.enable(functionMasked: true)
+        for vector in [0, 1, 64, 129] as [UInt32] {
+            table.program(vector, message(vector))
+            table.setMask(vector, false)
+        }
+        #expect(table.together().batches.isEmpty)
+        table.enable()
+        var told = table.together()
+        #expect(told.batches == [Recorder.Batch(kind: .prepare, vectors: [0b11, 1, 0b10])])
+        #expect(told.operations == [0, 1, 64, 129].map { .use(vector: $0, message: message($0)) })
+        table.setMask(1, true)
+        #expect(table.operations() == [.mask(vector: 1)], "one is no batch")
+        table.enable(functionMasked: true)
+        #expect(table.together().batches == [Recorder.Batch(kind: .mask, vectors: [1, 1, 0b10])])
+        // What has something more to be told of is told by itself.
+        table.program(64, message(64, generation: 1))
+        #expect(table.raise(129) == .pending)
+        table.setMask(1, false)
+        table.enable()
+        told = table.together()
+        #expect(told.batches == [Recorder.Batch(kind: .unmask, vectors: [0b11, 0, 0b10])])
+        #expect(
+            told.operations == [
+                .message(vector: 64, message: message(64, generation: 1)), .unmask(vector: 64),
+                .deliver(vector: 129, message: message(129)),
+            ])
+        table.enable(functionMasked: true)
+        #expect(table.operations { $0 == .mask(vector: 64) } == [0, 1, 129].map { .mask(vector: $0) })
+        #expect(table.refused == 1)
+    }
+
     @Test("masked and unmasked again before anybody looked is no work at all")
     func cancelled() {
         var table = MSIXTable(count: 1)

@@ -11,6 +11,20 @@ struct Recorder: MessageSink {
         return true
     }
 
+    /// Several at once: written down apart, where they are taken.
+    var takesBatches = false
+    var batches: [Batch] = []
+    struct Batch: Equatable {
+        var kind: MessageBatch
+        var vectors: [UInt64]
+    }
+
+    mutating func perform(_ batch: MessageBatch, of vectors: [UInt64]) -> Bool {
+        guard takesBatches else { return false }
+        batches.append(Batch(kind: batch, vectors: vectors))
+        return true
+    }
+
     /// What was recorded since the last call.
     mutating func take() -> [MessageOperation] {
         defer { operations = [] }
@@ -30,6 +44,15 @@ extension MSIXTable {
         writeTable(offset: base, width: 4, message.address & 0xffff_ffff)
         writeTable(offset: base + 4, width: 4, message.address >> 32)
         writeTable(offset: base + 8, width: 4, UInt64(message.data))
+    }
+
+    /// What the sink is told now, where it takes several at once.
+    mutating func together(refusing refuses: @escaping (MessageOperation) -> Bool = { _ in false })
+        -> (batches: [Recorder.Batch], operations: [MessageOperation])
+    {
+        var recorder = Recorder(refuses: refuses, takesBatches: true)
+        synchronise(&recorder)
+        return (recorder.batches, recorder.operations)
     }
 
     mutating func setMask(_ vector: UInt32, _ masked: Bool) {

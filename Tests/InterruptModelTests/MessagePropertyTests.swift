@@ -16,6 +16,10 @@ private struct World: MessageSink {
 
     mutating func perform(_ operation: MessageOperation) -> Bool {
         if refusesOneIn > 0, random.next() % refusesOneIn == 0, operation != .disable { return false }
+        return performOne(operation)
+    }
+
+    private mutating func performOne(_ operation: MessageOperation) -> Bool {
         switch operation {
         case .enable:
             if isEnabled { complaints.append("enabled twice") }
@@ -41,6 +45,22 @@ private struct World: MessageSink {
         case .deliver(let vector, let message):
             if vectors[vector] != Vector(message: message) { complaints.append("\(operation) out of place") }
             delivered[vector, default: 0] += 1
+        }
+        return true
+    }
+
+    /// Carries several out as each by itself, at times.
+    mutating func perform(_ batch: MessageBatch, of vectors: [UInt64]) -> Bool {
+        let numbers = (0..<UInt32(vectors.count * 64)).filter { vectors[Int($0 >> 6)] & 1 << UInt64($0 & 63) != 0 }
+        if numbers.count < 2 { complaints.append("\(batch) of \(numbers)") }
+        guard batch != .prepare else {
+            if numbers.contains(where: { self.vectors[$0] != nil }) { complaints.append("prepared what is in use") }
+            return false
+        }
+        if random.next() % 3 == 0 { return false }
+        for number in numbers {
+            let isDone = performOne(batch == .mask ? .mask(vector: number) : .unmask(vector: number))
+            if !isDone { complaints.append("\(batch) of \(number)") }
         }
         return true
     }

@@ -10,7 +10,7 @@ import VFIO
 
 @Suite(
     "Real INTx, to a handler and into a nested guest", .enabled(if: Machine.isHere, Machine.reason), .serialized,
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(5)))
 struct LineTests {
     @Test("handler: the line masks itself, tells once, and comes again while the device asserts")
     func handler() throws {

@@ -7,7 +7,7 @@ import VFIO
 
 @Suite(
     "Real MSI and MSI-X, into handlers and into a nested guest", .enabled(if: Machine.isHere, Machine.reason),
-    .serialized, .timeLimit(.minutes(3)))
+    .serialized, .timeLimit(.minutes(5)))
 struct MessageTests {
     @Test("each of 32 MSI-X vectors reaches its handler, and the ledger closes")
     func handlers() throws {

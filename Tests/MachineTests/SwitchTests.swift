@@ -9,7 +9,7 @@ import VFIO
 
 @Suite(
     "Routes are switched while a real device fires", .enabled(if: Machine.isHere, Machine.reason), .serialized,
-    .timeLimit(.minutes(4)))
+    .timeLimit(.minutes(5)))
 struct SwitchTests {
     @Test("nothing is lost and nothing comes twice: each of the device's interrupts is one delivery")
     func underFire() throws {

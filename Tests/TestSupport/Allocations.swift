@@ -13,3 +13,6 @@ public func allocations<Failure: Error>(during body: () throws(Failure) -> Void)
     try body()
     return irqmux_allocations_on_this_thread() - before
 }
+
+/// Bytes of the heap that are in use, of all threads: for a process of its own, where nobody else allocates.
+public func heapBytesInUse() -> Int { Int(irqmux_heap_bytes_in_use()) }

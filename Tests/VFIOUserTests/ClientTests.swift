@@ -11,7 +11,7 @@ import Testing
 @testable import VFIOUser
 
 /// The client against a server in a process of its own.
-@Suite("vfio-user client", .serialized, .timeLimit(.minutes(3)))
+@Suite("vfio-user client", .serialized, .timeLimit(.minutes(5)))
 struct ClientTests {
     private func client(_ peer: PeerProcess, _ change: (inout ClientOptions) -> Void = { _ in }) throws
         -> VFIOUserClient

@@ -8,7 +8,7 @@ import Testing
 @testable import VFIOUser
 
 /// What the client makes of servers that lie, die or keep silent. Each test plays the server, byte by byte.
-@Suite("vfio-user client: hostile servers", .timeLimit(.minutes(1)))
+@Suite("vfio-user client: hostile servers", .timeLimit(.minutes(5)))
 struct HostileServerTests {
     /// A connected pair: a client, and what it is told.
     private func pair(

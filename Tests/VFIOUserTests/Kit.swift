@@ -207,7 +207,7 @@ final class RawClient {
     func send(_ bytes: [UInt8], fds: [Int32] = []) throws {
         var sent = 0
         while sent < bytes.count {
-            let result = socket.send(header: [], body: bytes[sent...], fds: sent == 0 ? fds : [])
+            let result = socket.send(bytes[sent...], fds: sent == 0 ? fds : [])
             if result == Int(-EAGAIN) {
                 try #require(socket.wait(POLLOUT, timeoutNs: 5_000_000_000) > 0, "the peer does not read")
                 continue

@@ -8,7 +8,7 @@ import Testing
 
 @testable import VFIOUser
 
-@Suite("vfio-user server: interrupts", .timeLimit(.minutes(2)))
+@Suite("vfio-user server: interrupts", .timeLimit(.minutes(5)))
 struct ServerInterruptTests {
     private let assign: UInt32 = 0x24
     private let loopback: UInt32 = 0x21

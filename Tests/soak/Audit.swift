@@ -60,15 +60,18 @@ struct Audit {
     let ids: [GroupVectorID]
     /// Vectors whose last signal of a round reached nobody, of all rounds.
     var lost: UInt64 = 0
+    /// A round never became quiet: there is no sense in another one.
+    private(set) var hasGivenUp = false
 
     /// Waits until the last signal of every vector has reached somebody and nothing is pending, or for so long that it
     /// never will. How many vectors' last signals are missing.
-    func settle(_ records: [VectorRecord]) throws -> UInt64 {
+    mutating func settle(_ records: [VectorRecord]) throws -> UInt64 {
         let deadline = irqmux_monotonic_ns() + 10_000_000_000
         while true {
             let missing = records.indices.count { !hasArrived(records, $0) }
             let isQuiet = try missing == 0 && group.ledger(attached).pending == 0 && isToldOf(records)
-            if isQuiet || irqmux_monotonic_ns() > deadline || soak.guest?.exit != nil { return UInt64(missing) }
+            hasGivenUp = irqmux_monotonic_ns() > deadline || soak.guest?.exit != nil
+            if isQuiet || hasGivenUp { return UInt64(missing) }
             usleep(2_000)
         }
     }

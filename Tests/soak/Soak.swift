@@ -43,8 +43,9 @@ struct Soak {
     var schedule = Schedule.arrival
     /// Where routes into the guest lead; without one they are left out.
     var guest: SoakGuest?
-    /// Signals from one look at what arrived to the next.
-    var roundLength: UInt64 = 100_000
+    /// Signals from one look at what arrived to the next: drawn, from 64 up to this many, short rounds as often as long
+    /// ones. A signal that is lost shows when it was its vector's last of a round; so there are many rounds.
+    var longestRound: UInt64 = 32_768
     /// Told now and then how many signals have been raised.
     var progress: (UInt64) -> Void = { _ in }
 
@@ -73,9 +74,9 @@ struct Soak {
         let ids = try group.remote.connect(attached, .msix, 0..<UInt32(vectors))
         var director = Director(soak: self, group: group.remote, ids: ids, targets: targets)
         var audit = Audit(soak: self, group: group.remote, device: device, attached: attached, ids: ids)
-        var (raised, round) = (UInt64(0), UInt64(0))
-        while raised < signals {
-            let length = min(roundLength, signals - raised)
+        var (raised, round, random) = (UInt64(0), UInt64(0), SplitMix(seed: seed))
+        while raised < signals, !audit.hasGivenUp {
+            let length = min(UInt64(64) << random.below(10), longestRound, signals - raised)
             let fire = Raisers(device: device, soak: self, signals: length, round: round)
             try director.direct(while: fire) { progress(raised + $0) }
             try director.openEverything(intoGuest: guest != nil && round % 2 == 1)

@@ -1,4 +1,5 @@
 import CKernel
+import EventRing
 import Glibc
 import InterruptModel
 import Synchronization
@@ -13,7 +14,7 @@ enum Peer {
         let arguments = CommandLine.arguments
         guard arguments.count >= 3, let vectors = UInt32(arguments[2]) else { exit(64) }
         do {
-            let server = try Server(TestDevice(msix: vectors), path: arguments[1])
+            let server = try Server(try TestDevice(msix: vectors), path: arguments[1])
             // The tests wait for this line.
             tell("ready\n")
             try server.run(once: arguments.count > 3)
@@ -31,19 +32,23 @@ enum Peer {
 }
 
 /// Region 0: a write of `n` to offset 0 raises MSI-X vector `n`; to offset 4, asserts INTx; to offset 8, lets it go; to
-/// offset 12, raises every vector; to offset 16, writes the time to the address at offset 24 of the client's memory.
+/// offset 12, raises every vector; to offset 16, writes the time to the address at offset 24 of the client's memory. At
+/// offset 64 there is a doorbell that raises MSI-X vector 1, and at offset 72 how often it was rung.
 final class TestDevice: MediatedDevice {
     private struct State {
         var memory: ClientMemory?
         var address: UInt64 = 0
+        var rings: UInt64 = 0
     }
 
     let lines: InterruptLines?
     let vectors: UInt32
     private let state = Mutex(State())
+    private let bell: EventFD
 
-    init(msix: UInt32) {
+    init(msix: UInt32) throws {
         vectors = msix
+        bell = try EventFD()
         lines = InterruptLines(DeviceProfile(hasINTx: true, msiVectors: 32, msixVectors: msix))
     }
 
@@ -52,7 +57,11 @@ final class TestDevice: MediatedDevice {
     }
 
     func read(region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
-        (0..<count).map { UInt8(truncatingIfNeeded: offset + UInt64($0)) }
+        guard offset != 72 else {
+            let rings = state.withLock { $0.rings }
+            return (0..<count).map { UInt8(truncatingIfNeeded: rings >> (8 * UInt64($0))) }
+        }
+        return (0..<count).map { UInt8(truncatingIfNeeded: offset + UInt64($0)) }
     }
 
     func write(region: UInt32, offset: UInt64, _ bytes: [UInt8]) throws(DeviceError) {
@@ -75,6 +84,18 @@ final class TestDevice: MediatedDevice {
         var bytes = try memory.read(address, count: 8)
         for place in bytes.indices { bytes[place] ^= 0xff }
         try memory.write(address, bytes)
+    }
+
+    func doorbells(region: UInt32) -> [Doorbell] {
+        region == 0 ? [Doorbell(descriptor: bell.number, offset: 64, size: 2)] : []
+    }
+
+    var attention: Int32 { bell.number }
+
+    func attend() {
+        let rung = (try? bell.take()) ?? 0
+        state.withLock { $0.rings += rung }
+        for _ in 0..<rung { lines?.raise(Vector(.msix, 1)) }
     }
 
     func reset() throws(DeviceError) { lines?.reset() }

@@ -2,13 +2,18 @@
 #include "peer.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,21 +46,49 @@ int peer_connect(const char *path) {
     return fd;
 }
 
-static void *echo(void *context) {
-    const int fd = (int)(intptr_t)context;
+static cpu_set_t usable;
+
+int peer_processors(void) {
+    if (!CPU_COUNT(&usable)) sched_getaffinity(0, sizeof usable, &usable);
+    return CPU_COUNT(&usable);
+}
+
+int peer_processor(int place) {
+    place %= peer_processors();
+    for (int number = 0; number < CPU_SETSIZE; number++) {
+        if (CPU_ISSET(number, &usable) && place-- == 0) return number;
+    }
+    return 0;
+}
+
+void peer_keep_to(int processor) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (processor >= 0) CPU_SET(processor, &one);
+    sched_setaffinity(0, sizeof one, processor >= 0 ? &one : &usable);
+}
+
+void peer_end_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+
+static void echo(int fd) {
     char message[16];
     while (recv(fd, message, sizeof message, MSG_WAITALL) == sizeof message) {
         if (send(fd, message, sizeof message, MSG_NOSIGNAL) != sizeof message) break;
     }
-    close(fd);
-    return NULL;
 }
 
-int peer_echo_start(int fd) {
-    pthread_t thread;
-    int result = pthread_create(&thread, NULL, echo, (void *)(intptr_t)fd);
-    if (result == 0) pthread_detach(thread);
-    return -result;
+int peer_echo_start(int mine, int theirs, int processor) {
+    const pid_t child = fork();
+    if (child != 0) return child < 0 ? -errno : child;
+    peer_end_with_parent();
+    peer_keep_to(processor);
+    close(mine);
+    echo(theirs);
+    _exit(0);
+}
+
+void peer_join(int child) {
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
 }
 
 int peer_round_trips(int fd, uint32_t count, double *ns) {
@@ -69,41 +102,79 @@ int peer_round_trips(int fd, uint32_t count, double *ns) {
     return 0;
 }
 
-struct pair {
-    int fd;
-    uint32_t count;
+struct peer_page {
     _Atomic double stamp;
+    // Lines of their own: the one who waits for the turn must not slow the one who stamps.
+    char apart[120];
     atomic_uint turn;
 };
 
-static void *write_pair(void *context) {
-    struct pair *pair = context;
+static struct peer_page *map_page(int fd) {
+    void *page = mmap(NULL, sizeof(struct peer_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return page == MAP_FAILED ? NULL : page;
+}
+
+struct peer_page *peer_page_create(int *fd) {
+    *fd = memfd_create("turn", MFD_CLOEXEC);
+    if (*fd < 0 || ftruncate(*fd, sizeof(struct peer_page)) < 0) return NULL;
+    return map_page(*fd);
+}
+
+struct peer_page *peer_page_open(const char *path) {
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return NULL;
+    struct peer_page *page = map_page(fd);
+    close(fd);
+    return page;
+}
+
+void peer_page_close(struct peer_page *page) { munmap(page, sizeof *page); }
+void peer_page_take_turn(struct peer_page *page, uint32_t turn) { atomic_store(&page->turn, turn); }
+double peer_page_stamp(struct peer_page *page) { return atomic_load(&page->stamp); }
+
+void peer_page_await(struct peer_page *page, uint32_t turn, uint64_t *seed) {
+    while (atomic_load(&page->turn) != turn) {}
+    peer_pause(seed, 20000, 60000);
+    atomic_store(&page->stamp, peer_now());
+}
+
+static void write_pair(struct peer_page *page, int fd, uint32_t count) {
     const uint64_t one = 1;
-    uint64_t seed = 88172645463325252u;
-    for (uint32_t i = 0; i < pair->count; i++) {
-        while (atomic_load(&pair->turn) != i + 1) {}
-        peer_pause(&seed, 20000, 60000);
-        atomic_store(&pair->stamp, peer_now());
-        if (write(pair->fd, &one, sizeof one) != sizeof one) return NULL;
+    uint64_t seed = PEER_SEED;
+    for (uint32_t i = 1; i <= count; i++) {
+        peer_page_await(page, i, &seed);
+        if (write(fd, &one, sizeof one) != sizeof one) return;
     }
-    return NULL;
 }
 
 int peer_eventfd_pair(bool spin, uint32_t count, double *ns) {
-    struct pair pair = {.fd = eventfd(0, EFD_CLOEXEC | (spin ? EFD_NONBLOCK : 0)), .count = count};
-    pthread_t writer;
-    uint64_t value;
-    if (pair.fd < 0 || pthread_create(&writer, NULL, write_pair, &pair)) return -errno;
-    for (uint32_t i = 0; i < count; i++) {
-        atomic_store(&pair.turn, i + 1);
-        while (read(pair.fd, &value, sizeof value) != sizeof value) {
-            if (errno != EAGAIN && errno != EINTR) return -errno;
-        }
-        ns[i] = peer_now() - atomic_load(&pair.stamp);
+    int memory, result = 0;
+    struct peer_page *page = peer_page_create(&memory);
+    const int fd = eventfd(0, EFD_CLOEXEC | (spin ? EFD_NONBLOCK : 0));
+    if (!page || fd < 0) return -errno;
+    const pid_t child = fork();
+    if (child < 0) return -errno;
+    if (child == 0) {
+        peer_end_with_parent();
+        peer_keep_to(peer_processor(1));
+        write_pair(page, fd, count);
+        _exit(0);
     }
-    pthread_join(writer, NULL);
-    close(pair.fd);
-    return 0;
+    for (uint32_t i = 0; i < count && result == 0; i++) {
+        uint64_t value;
+        peer_page_take_turn(page, i + 1);
+        while (read(fd, &value, sizeof value) != sizeof value) {
+            if (errno != EAGAIN && errno != EINTR) result = -errno;
+            if (result) break;
+        }
+        ns[i] = peer_now() - peer_page_stamp(page);
+    }
+    if (result) kill(child, SIGKILL);
+    peer_join(child);
+    peer_page_close(page);
+    close(memory);
+    close(fd);
+    return result;
 }
 
 struct header {

@@ -1,97 +1,133 @@
 // vfio-user against C peers in one run: the server's trigger, a request's round trip, 2048 vectors under 8 descriptors
-// a message. Each round measures both sides; a ratio is the median over the rounds.
+// a message. Servers and peers are processes of their own. Each round measures both sides; a ratio is the median over
+// the rounds.
 import CVFIOUserPeer
 import EventRing
 import Foundation
 import IRQMux
 import InterruptModel
-import Synchronization
 import VFIOUser
 
 @main
 enum VFIOUserBench {
     struct Row {
-        var name: String
-        var limit: Double
+        typealias Measure = (_ oursFirst: Bool) throws -> (ours: Double, peer: Double)
+
+        let name: String
+        let limit: Double
+        let measure: Measure
         var ours: [Double] = []
         var peers: [Double] = []
+
+        init(_ name: String, _ limit: Double, _ measure: @escaping Measure) {
+            (self.name, self.limit, self.measure) = (name, limit, measure)
+        }
 
         /// The median of ours ÷ the peer's, round by round.
         var ratio: Double { median(zip(ours, peers).map { $0 / $1 }) }
     }
 
-    static let rounds = 7
     static let samples = 2000
 
+    /// vfio-user-bench [ROUNDS [WORD]]: as many rounds, of the rows whose names hold the word.
     static func main() throws {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments.first == "serve" { return try BenchServer.main(Array(arguments.dropFirst())) }
+        makeRoomForDescriptors()
+        let rounds = arguments.first.flatMap { Int($0) } ?? 7
+        var rows = rows(apart: peer_processors() > 1)
+        if arguments.count > 1 { rows.removeAll { !$0.name.contains(arguments[1]) } }
+        for round in 0..<rounds {
+            for place in rows.indices {
+                let (ours, peer) = try rows[place].measure(round % 2 == 0)
+                rows[place].ours.append(ours)
+                rows[place].peers.append(peer)
+            }
+        }
+        exit(report(rows) ? 0 : 1)
+    }
+
+    /// Who talks to whom on which processor is decided here, for both sides alike: left to the scheduler, two processes
+    /// share one or wake each other across two, by turns, and a median tells which it was more often.
+    private static func rows(apart: Bool) -> [Row] {
+        func pair(_ ours: @escaping () throws -> Double, _ peer: @escaping () throws -> Double) -> Row.Measure {
+            { oursFirst in
+                peer_keep_to(peer_processor(0))
+                defer { peer_keep_to(-1) }
+                let first = try oursFirst ? ours() : peer()
+                let second = try oursFirst ? peer() : ours()
+                return oursFirst ? (first, second) : (second, first)
+            }
+        }
+        func trigger(_ name: String, spin: Bool) -> Row {
+            Row("\(name) ÷ C eventfd pair", 1.1, pair({ try Self.trigger(spin: spin) }, { try bare(spin: spin) }))
+        }
+        func loopback(_ name: String, at place: Int) -> Row {
+            Row("\(name) ÷ C echo", 1.5, pair({ try Self.loopback(at: place) }, { try echo(at: place) }))
+        }
+        var rows: [Row] = []
+        if apart {
+            rows = [
+                trigger("trigger, blocking", spin: false), trigger("trigger, spinning", spin: true),
+                loopback("SET_IRQS loopback, two processors", at: 1),
+            ]
+        }
+        rows.append(loopback("SET_IRQS loopback, one processor", at: 0))
+        rows.append(Row("2048 vectors, 8 a message ÷ C sender", 3, assignment))
+        return rows
+    }
+
+    /// Whether every bar was reached.
+    private static func report(_ rows: [Row]) -> Bool {
+        for row in rows {
+            let verdict = row.ratio <= row.limit ? "ok  " : "OVER"
+            let name = row.name.padding(toLength: 44, withPad: " ", startingAt: 0)
+            let figures = String(
+                format: "%10.0f ns %10.0f ns %6.2f  (bar %.1f)", median(row.ours), median(row.peers), row.ratio,
+                row.limit)
+            print("\(verdict) \(name) \(figures)")
+        }
+        return rows.allSatisfy { $0.ratio <= $0.limit }
+    }
+
+    private static func makeRoomForDescriptors() {
         var limit = rlimit()
         // SAFETY: the structure lives for the calls.
         _ = unsafe getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit)
         limit.rlim_cur = min(limit.rlim_max, 16384)
         // SAFETY: as above.
         _ = unsafe setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit)
-        var rows = [
-            Row(name: "trigger, blocking ÷ C eventfd pair", limit: 1.1),
-            Row(name: "trigger, spinning ÷ C eventfd pair", limit: 1.1),
-            Row(name: "SET_IRQS loopback ÷ C echo of an empty request", limit: 1.5),
-            Row(name: "2048 vectors, 8 a message ÷ C sender", limit: 3),
-        ]
-        for round in 0..<rounds {
-            for (place, spin) in [false, true].enumerated() {
-                rows[place].ours.append(try trigger(spin: spin))
-                rows[place].peers.append(try bare(spin: spin))
-            }
-            rows[2].ours.append(try loopback())
-            rows[2].peers.append(try echo())
-            let (ours, peer) = try assignment(oursFirst: round % 2 == 0)
-            rows[3].ours.append(ours)
-            rows[3].peers.append(peer)
-        }
-        var isWithin = true
-        for row in rows {
-            let verdict = row.ratio <= row.limit
-            isWithin = isWithin && verdict
-            let figures = String(
-                format: "%10.0f ns %10.0f ns %6.2f  (bar %.1f)", median(row.ours), median(row.peers), row.ratio,
-                row.limit)
-            print(
-                "\(verdict ? "ok  " : "OVER") \(row.name.padding(toLength: 48, withPad: " ", startingAt: 0)) \(figures)"
-            )
-        }
-        exit(isWithin ? 0 : 1)
     }
 
     static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
     // MARK: Trigger to handler
 
-    /// A served device raises on a thread of its own; a mux of the client takes delivery.
+    /// A served device raises in its process; a mux of the client takes delivery here.
     static func trigger(spin: Bool) throws -> Double {
-        let served = try Served()
+        var memory: Int32 = -1
+        // SAFETY: the number lives for the call.
+        guard let page = unsafe peer_page_create(&memory) else { throw Failed() }
+        defer {
+            // SAFETY: nobody uses the page here any more.
+            unsafe peer_page_close(page)
+            close(memory)
+        }
+        let served = try Served(page: (memory, samples))
         let device = try VFIOUserDevice(path: served.path)
         var options = MuxOptions()
         options.loop.waiting = spin ? .spin : .block
         var mux = try Mux(options)
         let id = try mux.attach(device)
         try mux.connect(id, .msix, 0..<1)
-        let turn = Turn()
-        let lines = served.device.lines!
-        let writer = Thread {
-            var seed: UInt64 = 88_172_645_463_325_252
-            for sample in 1...samples {
-                while turn.number.load(ordering: .acquiring) != sample {}
-                // SAFETY: the seed lives for the call.
-                unsafe peer_pause(&seed, 20_000, 60_000)
-                turn.stamp.store(peer_now().bitPattern, ordering: .releasing)
-                lines.raise(Vector(.msix, 0))
-            }
-        }
-        writer.start()
         var latencies: [Double] = []
+        latencies.reserveCapacity(samples)
         for sample in 1...samples {
-            turn.number.store(sample, ordering: .releasing)
+            // SAFETY: the page is mapped until the end of this function.
+            unsafe peer_page_take_turn(page, UInt32(sample))
             while mux.next() == nil { try mux.wait() }
-            latencies.append(peer_now() - Double(bitPattern: turn.stamp.load(ordering: .acquiring)))
+            // SAFETY: as above.
+            latencies.append(unsafe peer_now() - peer_page_stamp(page))
         }
         return median(latencies)
     }
@@ -105,8 +141,8 @@ enum VFIOUserBench {
 
     // MARK: Round trips
 
-    static func loopback() throws -> Double {
-        let served = try Served()
+    static func loopback(at place: Int) throws -> Double {
+        let served = try Served(at: place)
         var client = try VFIOUserClient.connecting(to: served.path)
         let eventFD = try EventFD()
         try client.setInterrupts(IRQRequest(.msix, .trigger, .eventfd([eventFD.number])))
@@ -121,11 +157,17 @@ enum VFIOUserBench {
         return median(times)
     }
 
-    static func echo() throws -> Double {
+    static func echo(at place: Int) throws -> Double {
         var pair: [Int32] = [-1, -1]
         // SAFETY: the array has two elements.
-        guard unsafe peer_socket_pair(&pair) == 0, peer_echo_start(pair[1]) == 0 else { throw Failed() }
-        defer { close(pair[0]) }
+        guard unsafe peer_socket_pair(&pair) == 0 else { throw Failed() }
+        let child = peer_echo_start(pair[0], pair[1], peer_processor(Int32(place)))
+        close(pair[1])
+        guard child > 0 else { throw Failed() }
+        defer {
+            close(pair[0])
+            peer_join(child)
+        }
         var times = [Double](repeating: 0, count: samples)
         // SAFETY: the array has as many elements as stated.
         guard unsafe peer_round_trips(pair[0], UInt32(samples), &times) == 0 else { throw Failed() }
@@ -134,13 +176,36 @@ enum VFIOUserBench {
 
     // MARK: Many vectors
 
+    /// A client, as soon as the one before has gone.
+    private static func connect(_ path: String) throws -> VFIOUserClient {
+        while true {
+            do throws(VFIOUserError) { return try VFIOUserClient.connecting(to: path) } catch {
+                guard error.errno == EBUSY else { throw error }
+                usleep(1000)
+            }
+        }
+    }
+
+    private static func connectPeer(_ path: String) throws -> Int32 {
+        while true {
+            // SAFETY: the text lives for the call.
+            let socket = unsafe path.withCString { unsafe peer_connect($0) }
+            guard socket >= 0 else { throw Failed() }
+            let result = peer_negotiate(socket)
+            if result == 0 { return socket }
+            close(socket)
+            guard result == -EBUSY else { throw Failed() }
+            usleep(1000)
+        }
+    }
+
     /// The same server for both: what differs is who sends.
     static func assignment(oursFirst: Bool) throws -> (ours: Double, peer: Double) {
         let served = try Served(vectors: 2048)
         let eventFDs = try (0..<2048).map { _ in try EventFD().release() }
         defer { for number in eventFDs { close(number) } }
         func ours() throws -> Double {
-            var client = try VFIOUserClient.connecting(to: served.path)
+            var client = try connect(served.path)
             var times: [Double] = []
             for _ in 0..<5 {
                 let start = peer_now()
@@ -151,10 +216,8 @@ enum VFIOUserBench {
             return median(times)
         }
         func peer() throws -> Double {
-            // SAFETY: the text lives for the call.
-            let socket = unsafe served.path.withCString { unsafe peer_connect($0) }
+            let socket = try connectPeer(served.path)
             defer { close(socket) }
-            guard socket >= 0, peer_negotiate(socket) == 0 else { throw Failed() }
             var times: [Double] = []
             for _ in 0..<5 {
                 // SAFETY: the array lives for the call and has as many elements as stated.
@@ -166,60 +229,11 @@ enum VFIOUserBench {
         }
         if oursFirst {
             let first = try ours()
-            served.awaitDeparture()
             return (first, try peer())
         }
         let first = try peer()
-        served.awaitDeparture()
         return (try ours(), first)
     }
 }
 
 struct Failed: Error {}
-
-/// What two threads pass each other.
-final class Turn: Sendable {
-    let number = Atomic<Int>(0)
-    let stamp = Atomic<UInt64>(0)
-}
-
-/// A server on a thread of its own.
-final class Served {
-    let path = NSTemporaryDirectory() + "irqmux-bench-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
-    let device: BenchDevice
-    private let server: Server<BenchDevice>
-    private let ended = DispatchSemaphore(value: 0)
-
-    init(vectors: UInt32 = 1) throws {
-        device = BenchDevice(vectors)
-        var options = ServerOptions()
-        options.messageFDs = 8
-        let server = try Server(device, path: path, options: options)
-        self.server = server
-        let ended = ended
-        Thread {
-            try? server.run()
-            ended.signal()
-        }.start()
-    }
-
-    func awaitDeparture() { while server.statistics.isConnected { usleep(100) } }
-
-    deinit {
-        server.stop()
-        ended.wait()
-    }
-}
-
-final class BenchDevice: MediatedDevice {
-    let lines: InterruptLines?
-    let regions = (0..<9).map { RegionDescription(size: $0 == 0 ? 4096 : 0) }
-
-    init(_ vectors: UInt32) { lines = InterruptLines(DeviceProfile(msixVectors: vectors)) }
-
-    func read(region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
-        [UInt8](repeating: 0, count: count)
-    }
-    func write(region: UInt32, offset: UInt64, _ bytes: [UInt8]) throws(DeviceError) {}
-    func reset() throws(DeviceError) { lines?.reset() }
-}

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -22,6 +23,9 @@ int irqmux_pin_this_thread(int cpu);
 // a thread has ended, and what is registered for a thread (a ring's descriptor) must not be taken for its successor's.
 // Never 0.
 uint64_t irqmux_this_thread(void);
+
+// Lets another runnable thread of this processor go first.
+static inline void irqmux_yield(void) { sched_yield(); }
 
 // Waits while *word == expected; spurious returns are possible.
 static inline void irqmux_wait_while_equal(const uint32_t *word, uint32_t expected) {

@@ -34,7 +34,7 @@ extension LoopbackRun {
 
     /// Takes one interrupt, quiets the device and acknowledges; returns what is wrong.
     private mutating func serve() throws -> String? {
-        guard let event = try firstEvent() else { return "no interrupt within a second" }
+        guard let event = try firstEvent() else { return "no interrupt within five seconds" }
         try device.quiet()
         // The look at what follows acknowledges.
         let more = try events(expecting: 0)
@@ -43,7 +43,7 @@ extension LoopbackRun {
 
     private mutating func automask() throws -> String? {
         try device.raise(Self.pin)
-        guard try firstEvent() != nil else { return "no interrupt within a second" }
+        guard try firstEvent() != nil else { return "no interrupt within five seconds" }
         let maskedInService = device.isINTxMasked
         try device.quiet()
         let more = try events(expecting: 0)
@@ -54,7 +54,7 @@ extension LoopbackRun {
 
     private mutating func stillAsserted() throws -> String? {
         try device.raise(Self.pin)
-        guard try firstEvent() != nil else { return "no interrupt within a second" }
+        guard try firstEvent() != nil else { return "no interrupt within five seconds" }
         // Acknowledged without quieting the device: the line is high, so it must fire again.
         guard try firstEvent() != nil else {
             try device.quiet()

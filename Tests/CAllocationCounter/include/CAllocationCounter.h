@@ -15,6 +15,9 @@ uint64_t irqmux_allocations_on_this_thread(void);
 /// How often the calling thread has given memory back since it began; `free(NULL)` does not count.
 uint64_t irqmux_frees_on_this_thread(void);
 
+/// Bytes that are allocated now, by all threads, with what the allocator itself needs for them.
+uint64_t irqmux_heap_bytes_in_use(void);
+
 /// Whether allocations are counted: not under a sanitizer, which stands in for malloc itself.
 bool irqmux_allocations_are_counted(void);
 

@@ -1,0 +1,226 @@
+import CKernel
+import EventRing
+import Exerciser
+import IRQMux
+import InterruptModel
+import KVM
+import MicroGuest
+import TestSupport
+import Testing
+
+@Suite(
+    "A guest's PCI function", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
+    .timeLimit(.minutes(5)))
+struct GuestFunctionTests {
+    /// A software device as one function, a guest that takes its messages, and a pin that only remembers.
+    private struct Bench: ~Copyable {
+        let bench: GuestBench
+        let device: Exerciser
+        let pin: Levels
+        var mux: Mux
+        let attached: DeviceID
+        var function: GuestFunction
+
+        init(msix: UInt32 = 4, msi: UInt32 = 4) throws {
+            let bench = try GuestBench(4)
+            let device = try Exerciser(ExerciserConfiguration(intx: 1, msi: msi, msix: msix))
+            let pin = Levels()
+            var mux = try Mux(smallOptions(capacity: 64))
+            try bench.attach(to: &mux)
+            let attached = try mux.attach(device)
+            let function = try GuestFunction(
+                attached, line: .userEOI(pin: INTxPin(gsi: 5) { _, isHigh in pin.changes.append(isHigh) }), on: &mux)
+            self.bench = bench
+            self.device = device
+            self.pin = pin
+            self.mux = mux
+            self.attached = attached
+            self.function = function
+        }
+
+        var table: UInt64 { UInt64(function.capabilities.msix?.table.offset ?? 0) }
+        var messagesBAR: UInt32 { UInt32(function.capabilities.msix?.table.bar ?? 0) }
+        var control: UInt64 { UInt64(function.capabilities.msix?.offset ?? 0) + 2 }
+
+        mutating func configure(_ offset: UInt64, _ width: Int, _ value: UInt64) throws(MuxError) {
+            try function.writeConfiguration(offset, width: width, value, on: &mux)
+        }
+
+        mutating func look(_ offset: UInt64, _ width: Int) throws(MuxError) -> UInt64 {
+            try function.readConfiguration(offset, width: width, on: &mux)
+        }
+
+        func message(_ number: UInt32) -> (address: UInt64, data: UInt32) {
+            guard case .message(let address, let data, _) = bench.guest.route(forMessage: Int(number) + 1) else {
+                return (0, 0)
+            }
+            return (address, data)
+        }
+
+        mutating func program(_ number: UInt32, masked: Bool = false) throws {
+            let (address, data) = message(number)
+            let entry = RegionAccess(region: messagesBAR, offset: table + UInt64(number) * 16, width: 8)
+            try function.write(entry, address, on: &mux)
+            let rest = RegionAccess(region: messagesBAR, offset: entry.offset + 8, width: 8)
+            try function.write(rest, UInt64(data) | (masked ? 1 << 32 : 0), on: &mux)
+        }
+
+        mutating func taken(_ number: UInt32) throws -> UInt64 {
+            try mux.settle()
+            try bench.fence()
+            return try bench.taken(number)
+        }
+    }
+
+    private final class Levels {
+        var changes: [Bool] = []
+    }
+
+    @Test("the line is there until messages are switched on, and again when they are off")
+    func turns() throws {
+        var one = try Bench()
+        let device = one.device
+        #expect(one.function.line != nil && one.function.table?.count == 4)
+        device.assertINTx()
+        #expect(try one.mux.settle().count == 1 && one.pin.changes == [true])
+        device.acknowledgeINTx()
+        try one.mux.endOfInterrupt(gsi: 5)
+
+        try one.configure(one.control, 2, 0x8000)
+        #expect(one.function.line == nil && one.function.isMessaging && one.pin.changes == [true, false])
+        #expect(try one.look(one.control, 2) == 0x8003 && one.look(one.control - 2, 4) >> 16 == 0x8003)
+        try one.program(1)
+        device.raise(Vector(.msix, 1))
+        #expect(try one.taken(1) == 1 && one.function.vector(Vector(.msix, 1)) != nil)
+        try one.configure(one.control, 2, 0)
+        #expect(one.function.line != nil && !one.function.isMessaging)
+
+        // MSI: two vectors, by its capability's registers.
+        let msi = try #require(one.function.capabilities.msi)
+        let (address, data) = one.message(0)
+        try one.configure(UInt64(msi.offset) + 4, 4, address & 0xffff_ffff)
+        if msi.is64Bit { try one.configure(UInt64(msi.offset) + 8, 4, address >> 32) }
+        try one.configure(UInt64(msi.dataOffset), 2, UInt64(data))
+        try one.configure(UInt64(msi.offset) + 2, 2, 1)
+        #expect(one.function.line == nil && one.function.isMessaging)
+        #expect(try one.look(UInt64(msi.offset) + 2, 2) & 1 == 1)
+        device.raise(Vector(.msi, 0))
+        #expect(try one.taken(0) == 1)
+        try one.configure(UInt64(msi.offset) + 2, 2, 0)
+        #expect(one.function.line != nil && one.function.lineError == nil && one.function.report.refusals == 0)
+        let ledger = try one.mux.ledger(one.attached)
+        #expect(ledger.unexplained == 0 && ledger.pending == 0 && ledger.raised == 3, "\(ledger)")
+    }
+
+    @Test("the table and the pending bits are the function's, everything else is the device's")
+    func regions() throws {
+        var one = try Bench()
+        try one.configure(one.control, 2, 0x8000)
+        try one.program(2, masked: true)
+        try one.program(3)
+        let bar = one.messagesBAR
+        let entry = RegionAccess(region: bar, offset: one.table + 2 * 16 + 8, width: 8)
+        #expect(try one.function.read(entry, on: &one.mux) == UInt64(one.message(2).data) | 1 << 32)
+        let mask = RegionAccess(region: bar, offset: one.table + 3 * 16 + 12, width: 4)
+        try one.function.write(mask, 1, on: &one.mux)
+        one.device.raise(Vector(.msix, 3))
+        let pending = RegionAccess(
+            region: UInt32(one.function.capabilities.msix?.pending.bar ?? 0),
+            offset: UInt64(one.function.capabilities.msix?.pending.offset ?? 0), width: 8)
+        #expect(try one.function.read(pending, on: &one.mux) == 0b1000)
+        try one.function.write(pending, 0, on: &one.mux)
+        #expect(try one.function.read(pending, on: &one.mux) == 0b1000, "written to no effect")
+        #expect(!one.function.traps.isPlain(entry) && !one.function.traps.isPlain(pending))
+        try one.function.write(mask, 0, on: &one.mux)
+        #expect(try one.taken(3) == 1)
+
+        let magic = RegionAccess(region: 0, offset: 0, width: 4)
+        #expect(one.function.traps.isPlain(magic))
+        #expect(try one.function.read(magic, on: &one.mux) == one.device.readRegion(0, offset: 0, count: 4))
+        #expect(try one.look(0, 4) == one.device.readRegion(7, offset: 0, count: 4))
+        // Past everything: ones, and writes to no effect.
+        #expect(try one.function.read(RegionAccess(region: 5, offset: 0, width: 4), on: &one.mux) == 0xffff_ffff)
+        // Configuration space: beside any register, ones; past its end, what the device says.
+        for (offset, width) in [(1, 2), (2, 4), (0, 3), (0, 8), (0, 0), (.max, 4)] as [(UInt64, Int)] {
+            #expect(try one.look(offset, width) == .max >> UInt64(64 - 8 * width))
+            try one.configure(offset, width, .max)
+        }
+        #expect(errno { () throws(MuxError) in _ = try one.look(1 << 20, 4) } == EINVAL)
+        #expect(errno { () throws(MuxError) in _ = try one.look(.max - 3, 4) } == EINVAL)
+        #expect(errno { () throws(MuxError) in try one.configure(.max - 1, 2, 0) } == EINVAL)
+    }
+
+    @Test("DisINTx goes through the mux: what was in service is not, and the level comes when it is cleared")
+    func disINTx() throws {
+        var one = try Bench()
+        let device = one.device
+        device.assertINTx()
+        #expect(try one.mux.settle().count == 1 && one.pin.changes == [true])
+        try one.configure(4, 2, 0x0402)
+        #expect(one.pin.changes == [true, false] && one.function.registers.isDisabled)
+        #expect(try one.look(4, 2) == 0x0402, "the device has it")
+        #expect(try one.mux.settle().isEmpty)
+        try one.configure(5, 1, 0)
+        #expect(try one.mux.settle().count == 1 && one.pin.changes == [true, false, true])
+    }
+
+    @Test("a reset gives everything up, resets the device, and leaves a function as after power-on")
+    func reset() throws {
+        var one = try Bench()
+        for _ in 0..<2 {
+            try one.configure(one.control, 2, 0x8000)
+            try one.program(0)
+            try one.program(1)
+            one.device.raise(Vector(.msix, 0))
+            #expect(try one.taken(0) == 1)
+            try one.function.reset(on: &one.mux)
+            #expect(!one.function.isMessaging && one.function.line != nil)
+            let entry = RegionAccess(region: one.messagesBAR, offset: one.table + 8, width: 8)
+            #expect(try one.function.read(entry, on: &one.mux) == 1 << 32)
+        }
+    }
+
+    @Test("a function is saved and loaded whole, with messages on or with its line told", arguments: [true, false])
+    func state(messaging: Bool) throws {
+        var here = try Bench()
+        if messaging {
+            try here.configure(here.control, 2, 0x8000)
+            for number in 0..<3 as Range<UInt32> { try here.program(number) }
+            try here.function.write(
+                RegionAccess(region: here.messagesBAR, offset: here.table + 12, width: 4), 1, on: &here.mux)
+            here.device.raise(Vector(.msix, 0))
+        } else {
+            here.device.assertINTx()
+            try here.mux.settle()
+        }
+        var state = InterruptState(msix: nil, msi: nil)
+        try here.function.save(into: &state, on: &here.mux)
+        state = try InterruptState(decoding: state.encoded)
+        var there = try Bench()
+        try there.function.load(state, on: &there.mux)
+        #expect(errno { () throws(MuxError) in try there.function.load(state, on: &there.mux) } == EBUSY)
+        if messaging {
+            #expect(there.function.line == nil && there.function.isMessaging)
+            #expect(try there.taken(0) == 0 && there.taken(1) == 1 && there.taken(2) == 1, "open ones are told once")
+            try there.function.write(
+                RegionAccess(region: there.messagesBAR, offset: there.table + 12, width: 4), 0, on: &there.mux)
+            #expect(try there.taken(0) == 1)
+        } else {
+            #expect(there.pin.changes == [true] && there.function.registers.isAsserted)
+            try there.mux.endOfInterrupt(gsi: 5)
+            #expect(there.pin.changes == [true, false] && !there.device.isINTxMasked)
+        }
+        var other = try Bench(msix: 2)
+        #expect(errno { () throws(MuxError) in try other.function.load(state, on: &other.mux) } == EINVAL)
+        #expect(other.function.line != nil && !other.function.isMessaging)
+    }
+
+    @Test("a device whose configuration space contradicts itself is refused, and nothing is connected")
+    func contradiction() throws {
+        var mux = try Mux(smallOptions())
+        let attached = try mux.attach(WillingDevice())
+        #expect(
+            errno { () throws(MuxError) in _ = try GuestFunction(attached, line: .userEOI(), on: &mux) } == EINVAL)
+        try mux.connect(attached, .intx, 0..<1)
+    }
+}
