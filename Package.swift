@@ -136,7 +136,7 @@ if embedded {
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "HostDevices", "VFIOUser", "EventRing", "InterruptModel", "VFIO"]),
         // Inside the emulated machine only: Scripts/test-vm.sh.
-        tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
+        tests("MachineTests", ["HostDevices", "VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
     // libFuzzer brings its own main function, so this builds with --sanitize fuzzer only: Scripts/fuzz.sh.
