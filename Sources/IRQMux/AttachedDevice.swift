@@ -75,16 +75,6 @@ class AttachedDevice {
         return rules
     }
 
-    func reset() throws(DeviceError) { throw DeviceError("RESET", errno: ENODEV) }
-
-    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
-        throw DeviceError("read of a region", errno: ENODEV)
-    }
-
-    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
-        throw DeviceError("write of a region", errno: ENODEV)
-    }
-
     func raisedCount(_ vector: Vector) -> UInt64? { nil }
 
     func lastSignalTime(_ vector: Vector) -> UInt64? { nil }
@@ -130,16 +120,6 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
     }
 
     override var planRules: IRQPlanRules { device.planRules }
-
-    override func reset() throws(DeviceError) { try device.reset() }
-
-    override func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
-        try device.readRegion(region, offset: offset, count: count)
-    }
-
-    override func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
-        try device.writeRegion(region, offset: offset, count: count, value: value)
-    }
 
     override func raisedCount(_ vector: Vector) -> UInt64? { device.raisedCount(vector) }
 

@@ -44,30 +44,16 @@ extension Mux {
         do throws(DeviceError) { return try device.info(index) } catch { throw MuxError(error) }
     }
 
-    /// Resets a device's function; errors as `interruptInfo`.
-    package func reset(_ id: DeviceID) throws(MuxError) {
-        let device = try locate(id)
-        do throws(DeviceError) { try device.reset() } catch { throw MuxError(error) }
-    }
-
     /// Reads `count` ∈ {1, 2, 4, 8} bytes of a device's region; errors as `interruptInfo`.
-    package func readRegion(
-        _ id: DeviceID, _ region: UInt32, offset: UInt64, count: Int
-    ) throws(MuxError) -> UInt64 {
-        let device = try locate(id)
-        do throws(DeviceError) { return try device.readRegion(region, offset: offset, count: count) } catch {
-            throw MuxError(error)
-        }
+    package func readRegion(_ id: DeviceID, _ region: UInt32, offset: UInt64, count: Int) throws(MuxError) -> UInt64 {
+        try locate(id).read(region, offset, count)
     }
 
     /// Writes `count` ∈ {1, 2, 4, 8} bytes of a device's region; errors as `interruptInfo`.
     package func writeRegion(
         _ id: DeviceID, _ region: UInt32, offset: UInt64, count: Int, value: UInt64
     ) throws(MuxError) {
-        let device = try locate(id)
-        do throws(DeviceError) { try device.writeRegion(region, offset: offset, count: count, value: value) } catch {
-            throw MuxError(error)
-        }
+        try locate(id).write(region, offset, count, value)
     }
 
     /// The stages of a vector; `nil` when it is not measured.

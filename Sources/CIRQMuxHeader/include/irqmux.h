@@ -306,8 +306,9 @@ int32_t irqmux_device_adopt(irqmux_mux mux, int32_t device_fd, uint32_t flags, i
 
 // Opens a device and attaches it: "0000:01:00.0", a PCI function that is bound to vfio-pci; "mdev:UUID"; or
 // "vfio-user:PATH", a device that another process serves at that socket (a path of 1 to 107 bytes). Container and
-// group, or iommufd, or the connection, open and close with it. Thread: mux. Blocks: mux, and as long as the kernel takes to
-// reset it; a server has ten seconds for each answer, here and wherever the device is asked for something later.
+// group, or iommufd, or the connection, open and close with it. Thread: mux. Blocks: mux, and as long as the kernel
+// takes to reset it; a server has ten seconds for each answer, here and wherever the device is asked for something
+// later.
 // Errors: -EINVAL (no such name), -EBADF, -EPERM (handle; no interrupt remapping), -ENOSPC; what stands in the way:
 // -ENODEV, -ENOENT, -EBUSY, -EACCES, with a remedy each; of vfio-user also -EOPNOTSUPP (this library has no
 // IRQMUX_FEATURE_VFIO_USER: libirqmux.a), -ECONNREFUSED, -ENOTSOCK, -EPROTO, -ETIMEDOUT, and what the server says.
