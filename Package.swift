@@ -29,7 +29,8 @@ let embeddedCleanRooms: [Target] = [
     .target(name: "CIRQMuxHeader"),
     .target(
         name: "CIRQMux",
-        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"],
+        dependencies: ["CIRQMuxHeader", "IRQMux", "VFIO", "EventRing", "InterruptModel", "KVM", "CKernel"]
+            + (embedded ? [] : ["VFIOUser"]),
         swiftSettings: settings),
 ]
 
@@ -135,7 +136,7 @@ if embedded {
             "IRQMuxTests", ["irqmux-soak", "IRQMux", "Exerciser", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("CommandTests", ["irqmux", "HostDevices", "VFIOUser", "EventRing", "InterruptModel", "VFIO"]),
         // Inside the emulated machine only: Scripts/test-vm.sh.
-        tests("MachineTests", ["VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
+        tests("MachineTests", ["HostDevices", "VFIO", "IRQMux", "MicroGuest", "EventRing", "InterruptModel", "KVM"]),
         tests("HouseTests", []),
     ]
     // libFuzzer brings its own main function, so this builds with --sanitize fuzzer only: Scripts/fuzz.sh.

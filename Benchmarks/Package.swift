@@ -22,7 +22,8 @@ let package = Package(
         .systemLibrary(name: "CLibEvent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
         .target(
             name: "CEngines",
-            dependencies: ["CLibUV", "CLibEvent"],
+            // The C library, for the engine that is a VMM in C.
+            dependencies: ["CLibUV", "CLibEvent", .product(name: "CIRQMux", package: "irqmux")],
             linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("pthread")]
         ),
         .executableTarget(
@@ -30,6 +31,7 @@ let package = Package(
             dependencies: [
                 "CEngines",
                 .product(name: "IRQMux", package: "irqmux"),
+                .product(name: "CIRQMux", package: "irqmux"),
                 .product(name: "Exerciser", package: "irqmux"),
                 .product(name: "MicroGuest", package: "irqmux"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -24,9 +24,20 @@ is_stale() {
     [[ ! -f $file || -n $(find "$@" -newer "$file" -print -quit) ]]
 }
 
+# Makes an object of the assembly beside it.
+assemble() {
+    local assembly=${1%.o}.s
+    awk -v room="$(basename "$1" .o)" -f Scripts/sections.awk "$assembly" >"$assembly.sections"
+    clang -c -x assembler "$assembly.sections" -o "$1"
+    rm "$assembly" "$assembly.sections"
+}
+
 build_static() {
     local flags=(-Osize -wmo -parse-as-library -enable-experimental-feature Embedded -swift-version 6
         -package-name irqmux -strict-memory-safety -warnings-as-errors -Xfrontend -function-sections
+        # Retaining and what else the standard library has is called and not inlined. Without a runtime there is no
+        # exclusivity checking: its calls would do nothing.
+        -Xllvm -inline-threshold=0 -enforce-exclusivity=unchecked
         -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault
         -enable-upcoming-feature MemberImportVisibility -I "$out/static"
         -Xcc "-fmodule-map-file=Sources/CLiburing/module.modulemap"
@@ -39,20 +50,22 @@ build_static() {
     for source in Sources/CKernel/*.c Sources/CIRQMuxHeader/*.c; do
         object=$out/static/$(basename "$source" .c).c.o
         objects+=("$object")
-        ! is_stale "$object" "${below[@]}" Sources/CIRQMuxHeader "$source" ||
-            clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror \
-                -ISources/CKernel/include -ISources/CIRQMuxHeader/include -c "$source" -o "$object"
+        ! is_stale "$object" "${below[@]}" Sources/CIRQMuxHeader Scripts/sections.awk "$source" ||
+            { clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror \
+                -ISources/CKernel/include -ISources/CIRQMuxHeader/include -S "$source" -o "${object%.o}.s" &&
+                assemble "$object"; }
     done
     for room in "${rooms[@]}"; do
         object=$out/static/$room.o
         objects+=("$object")
         below+=("Sources/$room")
         [[ $room != CIRQMux ]] || below+=(Sources/CIRQMuxHeader)
-        is_stale "$object" "${below[@]}" || continue
+        is_stale "$object" "${below[@]}" Scripts/sections.awk || continue
         say "  Embedded: $room"
         mapfile -t sources < <(find "Sources/$room" -name '*.swift' | sort)
         swiftc "${flags[@]}" -module-name "$room" -emit-module -emit-module-path "$out/static/$room.swiftmodule" \
-            -c "${sources[@]}" -o "$object"
+            -S "${sources[@]}" -o "${object%.o}.s"
+        assemble "$object"
     done
     local keep=()
     while IFS= read -r symbol; do keep+=(-u "$symbol"); done <"$out/api"
@@ -69,7 +82,7 @@ build_shared() {
     local objects=() room found folder built
     build_release --target CIRQMux
     built=$(release_directory)
-    for room in CKernel CIRQMuxHeader "${rooms[@]}"; do
+    for room in CKernel CIRQMuxHeader VFIOUser "${rooms[@]}"; do
         found=$(objects_of "$built" "$room" "Sources/$room")
         mapfile -t -O "${#objects[@]}" objects <<<"$found"
     done

@@ -12,9 +12,11 @@ scratch=.build-fuzz
 corpus=Tests/fuzz/corpus
 found=$scratch/findings
 
-# A debug build, whose internals the targets may import; address sanitizer for memory, and its leaks with it.
+# A debug build, whose internals the targets may import; address sanitizer for memory, and its leaks with it. SwiftPM
+# passes one option for each sanitizer and the compiler takes the last, so both are named in one more: without it no
+# Swift code tells libFuzzer what an input reached.
 IRQMUX_FUZZ=1 swift build --scratch-path "$scratch" --product irqmux-fuzz \
-    --sanitize fuzzer --sanitize address >"$scratch.log" 2>&1 || {
+    --sanitize fuzzer --sanitize address -Xswiftc -sanitize=fuzzer,address >"$scratch.log" 2>&1 || {
     tail -30 "$scratch.log" >&2
     die 1 "the build failed"
 }
@@ -30,6 +32,9 @@ if ((status != 0)); then
     die 1 "an input went wrong; it lies in $found, the whole log is $scratch/fuzz.log"
 fi
 grep -E '^stat::|DONE' "$scratch/fuzz.log" >&2 || true
+# The C alone has some hundred places to reach; decoders, server and client in Swift have thousands.
+places=$(sed -n 's/.*inline 8-bit counters): *\([0-9]*\).*/\1/p' "$scratch/fuzz.log" | sort -n | tail -n 1)
+((${places:-0} > 2000)) || die 1 "the fuzzer sees ${places:-no} places: the Swift code is not instrumented"
 if [[ $keep == keep ]]; then
     "$scratch/debug/irqmux-fuzz" -merge=1 "$corpus" "$scratch/corpus" >/dev/null 2>&1
     say "the corpus has $(find "$corpus" -type f | wc -l) inputs"

@@ -52,73 +52,62 @@ for kernel in "${kernels[@]}"; do
     [[ " ${folders[*]} " == *" $folder "* ]] || folders+=("$folder")
 done
 
-# The command and the differential test as static files, and the test bundle as it is.
-say "building what runs inside"
-for product in irqmux irqmux-differential; do
-    swift build -c release --scratch-path .build/static --static-swift-stdlib -Xswiftc -static-executable \
-        --product "$product" >"$work/build.log" 2>&1 || die 2 "$product does not build: $(tail -n 20 "$work/build.log")"
-done
+# The command and the differential test as static files, and the test bundle as it is. A build that has nothing to do
+# still takes its seconds, so it is left out where no source is newer than what was built.
+unchanged() { [[ -e $1 && -z $(find Package.swift "${@:2}" -newer "$1" -print -quit) ]]; }
 static=.build/static/release
+compiler=$(swift --version 2>/dev/null)
+built=.build/static/built
+if ! unchanged "$built" Sources Tests/differential || [[ $(<"$built") != "$compiler" ]]; then
+    say "building what runs inside"
+    rm -f "$built"
+    for product in irqmux irqmux-differential; do
+        swift build -c release --scratch-path .build/static --static-swift-stdlib -Xswiftc -static-executable \
+            --product "$product" >"$work/build.log" 2>&1 ||
+            die 2 "$product does not build: $(tail -n 20 "$work/build.log")"
+    done
+    printf '%s\n' "$compiler" >"$built"
+fi
 bundle=$(swift build --show-bin-path)/irqmuxPackageTests.xctest
-[[ -x $bundle && -n ${IRQMUX_PART_OF_TEST:-} ]] || IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
-    die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
+if ! unchanged "$bundle" Sources Tests && [[ ! -x $bundle || -z ${IRQMUX_PART_OF_TEST:-} ]]; then
+    say "building the tests"
+    IRQMUX_WERROR=1 swift build --build-tests >"$work/build.log" 2>&1 ||
+        die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
+fi
 
-# One boot: its lines as they come, under the name of kernel and variant. Its results go to NAME.results of the work
-# folder, with what became of the boot itself.
-limit=$((300 + requests / 40))
+# One boot, under the name of kernel and variant; its results go to NAME.results of the work folder. A try has minutes
+# where it takes one: a slow or busy machine is no hang.
+export IRQMUX_VM_LIMIT=${IRQMUX_VM_LIMIT:-$((600 + requests / 20))}
 boot() {
-    local folder=$1 variant=$2 name output try status pid
+    local folder=$1 variant=$2 name output initramfs
     name=$(basename "$folder")
     output=$work/$name-$variant
+    initramfs=$work/$name.initramfs
     name=${name%%[-+]*}
     [[ $variant == default ]] || name="$name $variant"
-    for try in first second; do
-        rm -rf "$output"
-        mkdir -p "$output"
-        Scripts/vm/initramfs.sh "$folder" "$output/initramfs" "$static/irqmux" "$static/irqmux-differential"
-        : >"$output/results"
-        IRQMUX_VM_LIMIT=$limit Scripts/vm/boot.sh "$folder" "$output/initramfs" "$variant" "$output" \
-            BUNDLE="$bundle" PARTS="$parts" REQUESTS="$requests" SEED="$seed" &
-        pid=$!
-        tail -n +1 -s 0.2 -f --pid="$pid" "$output/results" | awk -F '\t' -v name="$name" '
-            $1 == "pass" || $1 == "fail" || $1 == "skip" {
-                printf "%s  %s: %s%s\n", $1, name, $2, ($3 == "" ? "" : ": " $3)
-                fflush()
-            }'
-        status=0
-        wait "$pid" || status=$?
-        # Worth a second try is only what QEMU did: it hung as a whole, or died.
-        if ((status < 2)) || [[ $try == second ]]; then break; fi
-        say "$name: $(outcome "$status"); once more"
-    done
-    awk -F '\t' -v OFS='\t' -v name="$name" 'NF > 1 { $2 = "machine " name ": " $2; print }' "$output/results" \
-        >"$output.results"
-    if ((status == 0)) && grep -qx end "$output/results"; then
-        printf 'pass\tmachine %s: the whole list ran\t\n' "$name" >>"$output.results"
-    else
-        printf 'fail\tmachine %s: the whole list ran\t%s\n' "$name" "$(outcome "$status")" >>"$output.results"
-    fi
-    if grep -q '^fail' "$output.results"; then
-        say "$name: the end of the console:"
-        tail -n 60 "$output/console.log" >&2
-        tail -n 5 "$output/qemu.log" >&2
-    fi
-}
-outcome() {
-    case $1 in
-    0 | 1) printf 'the guest stopped half-way: its kernel or its first process died' ;;
-    2) printf 'it hung: no end within %s s' "$limit" ;;
-    *) printf 'QEMU itself died' ;;
-    esac
+    Scripts/vm/tries.sh "$name" "$folder" "$initramfs" "$variant" "$output" \
+        BUNDLE="$bundle" PARTS="$parts" REQUESTS="$requests" SEED="$seed"
 }
 
 say "seed $seed, $requests requests a device; $(wc -w <<<"${folders[*]}") kernels, two machines at a time"
-plan=()
-for folder in "${folders[@]}"; do plan+=("$folder default"); done
-# iommufd, and the machine without interrupt remapping, on the newest kernel only.
+# What a kernel boots into is the same in every variant.
+for folder in "${folders[@]}"; do
+    Scripts/vm/initramfs.sh "$folder" "$work/$(basename "$folder").initramfs" "$static/irqmux" \
+        "$static/irqmux-differential"
+done
+# The longest first, so that both places are busy to the end. iommufd, and the machines without interrupt remapping and
+# without IOMMU, on the newest kernel only.
 newest=${folders[-1]}
+plan=("$newest default")
+for folder in "${folders[@]}"; do [[ $folder == "$newest" ]] || plan+=("$folder default"); done
 if compgen -G "$newest/iommufd/*.ko" >/dev/null; then plan+=("$newest iommufd"); fi
-plan+=("$newest noremap")
+for failed in "${folders[@]/%//modules/mtty.failed}" "$newest/iommufd/iommufd.failed"; do
+    [[ -f $failed ]] || continue
+    kernel=$(basename "$(dirname "$(dirname "$failed")")") module=$(basename "$failed" .failed)
+    printf 'skip\tmachine %s: %s\tvm: %s does not build for this kernel: %s\n' "$kernel" "$module" "$module" \
+        "$(tr '\n\t' '  ' <"$failed")" >>"$all"
+done
+plan+=("$newest noremap" "$newest noiommu")
 running=0
 for row in "${plan[@]}"; do
     if ((running == 2)); then

@@ -95,6 +95,7 @@ if [[ $scope == all ]]; then
     stage "C header, as C and C++, gcc and clang" Scripts/c-tests.sh header
     stage "C tests with libirqmux.a" Scripts/c-tests.sh static
     stage "C tests with libirqmux.so" Scripts/c-tests.sh shared
+    stage "C program with a device of another process" Scripts/c-tests.sh vfio-user
     stage "C tests under valgrind" Scripts/c-tests.sh valgrind
     stage "C tests under address and undefined-behaviour sanitizers" Scripts/c-tests.sh sanitizers
     stage "examples in C" Scripts/c-tests.sh examples

@@ -13,6 +13,7 @@ cp -r "$kernel/modules/." "$root/modules"
 cp -r "$kernel/iommufd" "$root/modules/iommufd"
 cp Tests/vm/init "$root/init"
 cp "${SUITE:-Tests/vm/suite}" "$root/suite"
+cp Tests/vm/without "$root/without"
 cp Scripts/tally.awk "$root/tally.awk"
 chmod +x "$root/init"
 for program in "$@"; do strip -o "$root/bin/$(basename "$program")" "$program"; done

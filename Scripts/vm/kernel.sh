@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 (($# == 1)) || die 64 "usage: Scripts/vm/kernel.sh METAPACKAGE (linux-image-amd64, linux-image-6.12-amd64)"
 
 # What the machine loads, dependencies apart. A name that is built in, or that the kernel does not know, is passed over.
-wanted=(vfio-pci vfio_iommu_type1 mdev kvm-amd kvm-intel virtio_pci 9pnet_virtio 9p aer_inject nvme)
+wanted=(vfio-pci vfio_iommu_type1 mdev kvm-amd virtio_pci 9pnet_virtio 9p aer_inject nvme)
 
 # Package lists that are missing, or name versions that the mirror has no more, are fetched once, where that is allowed.
 again() {
@@ -44,11 +44,19 @@ download() {
 }
 unpack() { dpkg-deb --fsys-tarfile "$tmp/$1"_*.deb; }
 
-# The image: its ELF kernel starts without the emulated decompression, which takes longer than the boot itself.
-download "linux-image-$abi"
-unpack "linux-image-$abi" | tar -C "$tmp" -xf - ./boot ./lib/modules
-rm "$tmp/linux-image-$abi"_*.deb
+# What the image is made of: one package, or, since Linux 6.17, packages for the binary and the modules.
+mapfile -t parts < <({ apt-cache depends "linux-image-$abi" || true; } |
+    sed -nE "s/^ *Depends: <?(linux-(binary|modules)-$(sed 's/[.+]/\\&/g' <<<"$abi"))>?\$/\1/p" | sort -u)
+# The ELF kernel starts without the emulated decompression, which takes longer than the boot itself.
+for package in "linux-image-$abi" "${parts[@]}"; do
+    download "$package"
+    unpack "$package" | tar -C "$tmp" -xf - --wildcards './boot/vmlinuz-*' './lib/modules/*' './usr/lib/modules/*' \
+        2>>"$tmp/unpack.log" || true
+    rm "$tmp/$package"_*.deb
+done
 bzimage=$tmp/boot/vmlinuz-$abi
+[[ -f $bzimage ]] || bzimage=$(find "$tmp" -name vmlinuz | head -n 1)
+[[ -f $bzimage ]] || die 2 "$abi: no kernel in linux-image-$abi ${parts[*]}: $(tail -n 2 "$tmp/unpack.log")"
 number() { od -An -t "u$2" -j "$1" -N "$2" "$bzimage" | tr -d ' '; }
 # Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, payload_offset at 0x248, payload_length at 0x24c. The last
 # four bytes are the length of what is packed.
@@ -69,7 +77,7 @@ while IFS= read -r file; do
     name=$(basename "$file")
     name=${name%%.ko*}
     path[${name//-/_}]=$file
-done < <(find "$tmp/lib/modules" -name '*.ko' -o -name '*.ko.xz' -o -name '*.ko.zst')
+done < <(find "$tmp" -path '*/modules/*' \( -name '*.ko' -o -name '*.ko.xz' -o -name '*.ko.zst' \))
 place() {
     local name=${1//-/_} file needed
     [[ -z ${done[$name]:-} && -n ${path[$name]:-} ]] || return 0
@@ -93,9 +101,11 @@ download "linux-headers-$abi" "$common" "$kbuild" "linux-source-$series"
 for package in "linux-headers-$abi" "$common" "$kbuild"; do unpack "$package" | tar -C "$tmp" -xf -; done
 headers=$tmp/usr/src/linux-headers-$abi
 # The headers name their place after being installed; here they stay in the cache.
-sed -i "s#^include /usr/src/#include $tmp/usr/src/#" "$headers/Makefile"
+sed -i "s#/usr/src/#$tmp/usr/src/#g" "$headers/Makefile"
 compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$headers/.kernelvariables")
-Scripts/ensure-packages.sh "${compiler:-gcc}" make
+# The kernel's own compiler where it is there; the machine's otherwise: no other one is installed.
+command -v "${compiler:-gcc}" >/dev/null || compiler=gcc
+Scripts/ensure-packages.sh gcc make
 source=$work/source
 mkdir "$source"
 unpack "linux-source-$series" | tar -xOf - "./usr/src/linux-source-$series.tar.xz" | xz -dc -T0 |
@@ -107,15 +117,26 @@ rm "$tmp/linux-source-$series"_*.deb
 build() {
     local folder=$1
     shift
-    make -C "$headers" M="$folder" CONFIG_DEBUG_INFO_BTF_MODULES= -j"$(nproc)" "$@" modules >"$work/build.log" 2>&1 ||
-        die 2 "$abi: modules do not build: $(tail -n 5 "$work/build.log")"
+    make -C "$headers" M="$folder" CC="${compiler:-gcc}" CONFIG_DEBUG_INFO_BTF_MODULES= -j"$(nproc)" "$@" modules \
+        >"$work/build.log" 2>&1
 }
-mkdir "$tmp/mtty"
-cp "$source/samples/vfio-mdev/mtty.c" "$tmp/mtty"
-printf 'obj-m := mtty.o\n' >"$tmp/mtty/Kbuild"
-build "$tmp/mtty"
-mv "$tmp/mtty/mtty.ko" "$work/modules"
-printf 'mtty\n' >>"$work/modules/order"
+sample() {
+    mkdir "$1"
+    cp "$source/samples/vfio-mdev/mtty.c" "$1"
+    printf 'obj-m := mtty.o\n' >"$1/Kbuild"
+}
+# A kernel is of use without what does not build for it, and says so: complaint FILE keeps the compiler's first word.
+complaint() {
+    grep -m 1 -E 'error|\*\*\*' "$work/build.log" >"$1" || tail -n 1 "$work/build.log" >"$1"
+    say "$abi: $(basename "$1" .failed) does not build: $(<"$1")"
+}
+sample "$tmp/mtty"
+if build "$tmp/mtty"; then
+    mv "$tmp/mtty/mtty.ko" "$work/modules"
+    printf 'mtty\n' >>"$work/modules/order"
+else
+    complaint "$work/modules/mtty.failed"
+fi
 
 # No kernel of Debian's has iommufd on. Where the source has it, it is built with VFIO again, since VFIO's device
 # nodes and its structures depend on it. The kernel itself keeps its configuration.
@@ -129,13 +150,17 @@ if ! grep -q '^CONFIG_IOMMUFD=' "$headers/.config" && [[ -d $source/drivers/iomm
     printf '%s\n' 'iommufd-y += interval_tree.o' \
         'CFLAGS_interval_tree.o := -D__DISABLE_EXPORTS -DCONFIG_INTERVAL_TREE_SPAN_ITER=1' \
         >>"$tree/drivers/iommu/iommufd/Makefile"
-    printf 'obj-m := drivers/iommu/iommufd/ drivers/vfio/\n' >"$tree/Kbuild"
-    build "$tree" CONFIG_IOMMUFD=m CONFIG_VFIO_DEVICE_CDEV=y \
-        KCFLAGS="-DCONFIG_IOMMUFD_MODULE=1 -DCONFIG_VFIO_DEVICE_CDEV=1"
-    while IFS= read -r file; do
-        name=$(basename "$file" .ko)
-        mv "$file" "$work/iommufd/${name//-/_}.ko"
-    done < <(find "$tree" -name '*.ko')
+    sample "$tree/mtty"
+    printf 'obj-m := drivers/iommu/iommufd/ drivers/vfio/ mtty/\n' >"$tree/Kbuild"
+    if build "$tree" CONFIG_IOMMUFD=m CONFIG_VFIO_DEVICE_CDEV=y \
+        KCFLAGS="-DCONFIG_IOMMUFD_MODULE=1 -DCONFIG_VFIO_DEVICE_CDEV=1"; then
+        while IFS= read -r file; do
+            name=$(basename "$file" .ko)
+            mv "$file" "$work/iommufd/${name//-/_}.ko"
+        done < <(find "$tree" -name '*.ko')
+    else
+        complaint "$work/iommufd/iommufd.failed"
+    fi
 fi
 strip --strip-debug "$work"/modules/*.ko
 compgen -G "$work/iommufd/*.ko" >/dev/null && strip --strip-debug "$work"/iommufd/*.ko

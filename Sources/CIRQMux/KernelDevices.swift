@@ -6,6 +6,10 @@ internal import IRQMux
 internal import InterruptModel
 internal import VFIO
 
+#if !hasFeature(Embedded)
+    internal import VFIOUser
+#endif
+
 @c @implementation
 public func irqmux_device_adopt(
     _ mux: irqmux_mux, _ number: Int32, _ flags: UInt32, _ device: UnsafeMutablePointer<irqmux_device>?
@@ -37,8 +41,14 @@ public func irqmux_device_open(
         // SAFETY: only compared with null here.
         guard let name = unsafe name, let device = unsafe device else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's NUL-terminated text, of which as much is read as a name can have.
+        if let path = unsafe socketPath(name) {
+            try checkRoom(mux, operation)
+            unsafe device.pointee = irqmux_device(try attachServed(path, to: &mux, operation))
+            return 0
+        }
         guard let named = unsafe deviceName(name) else {
-            throw Refusal.value(operation, "a device is a PCI address such as 0000:01:00.0, or mdev:UUID")
+            throw Refusal.value(
+                operation, "a device is a PCI address such as 0000:01:00.0, mdev:UUID, or vfio-user:PATH")
         }
         try checkRoom(mux, operation)
         let opened: VFIODevice
@@ -54,6 +64,34 @@ func checkRoom(_ mux: borrowing Mux, _ operation: StaticString) throws(MuxError)
     guard mux.hasRoomForDevice else {
         throw MuxError(operation, errno: ENOSPC, remedy: "make the mux with more devices")
     }
+}
+
+/// The path in "vfio-user:PATH"; `nil` for another kind of name.
+private func socketPath(_ name: UnsafePointer<CChar>) -> UnsafePointer<CChar>? {
+    let prefix: StaticString = "vfio-user:"
+    // SAFETY: neither text is read beyond its NUL, which ends a name that is shorter than the prefix.
+    return unsafe strncmp(name, text(prefix), prefix.utf8CodeUnitCount) == 0
+        ? name + prefix.utf8CodeUnitCount : nil
+}
+
+/// Connects to the device that is served at a socket.
+private func attachServed(
+    _ path: UnsafePointer<CChar>, to mux: inout Mux, _ operation: StaticString
+) throws(MuxError) -> DeviceID {
+    #if hasFeature(Embedded)
+        throw MuxError(operation, errno: EOPNOTSUPP, remedy: "libirqmux.a has no vfio-user: link with libirqmux.so")
+    #else
+        // SAFETY: the caller's text; no more of it is read than a socket's path can have.
+        guard unsafe 1..<108 ~= strnlen(path, 108) else {
+            throw Refusal.value(operation, "the path of a socket has 1 to 107 bytes")
+        }
+        let opened: VFIOUserDevice
+        // SAFETY: as above.
+        do throws(VFIOUserError) { opened = try VFIOUserDevice(path: unsafe String(cString: path)) } catch {
+            throw MuxError(DeviceError(error))
+        }
+        return try mux.attach(opened)
+    #endif
 }
 
 private func deviceName(_ text: UnsafePointer<CChar>) -> VFIODeviceName? {

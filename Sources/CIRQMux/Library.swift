@@ -18,7 +18,7 @@ public func irqmux_version() -> UnsafePointer<CChar>? {
 public func irqmux_features() -> UInt32 {
     var features = UInt32(IRQMUX_FEATURE_GUEST | IRQMUX_FEATURE_VFIO)
     #if !hasFeature(Embedded)
-        features |= UInt32(IRQMUX_FEATURE_RUNTIME)
+        features |= UInt32(IRQMUX_FEATURE_RUNTIME | IRQMUX_FEATURE_VFIO_USER)
     #endif
     return features
 }

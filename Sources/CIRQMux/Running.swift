@@ -18,8 +18,10 @@ private func deliver(_ instance: InstanceRef) -> Int32 {
     let handle = unsafe instance.at.pointee.handle
     var told = irqmux_event()
     told.size = UInt32(truncatingIfNeeded: MemoryLayout<irqmux_event>.size)
+    told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
     var count: Int32 = 0
     while unsafe !mux.pointee.isStopping, let event = unsafe mux.pointee.next() {
+        // All but the event's own words stays as it is from one interrupt to the next.
         fill(&told, event)
         count &+= 1
         // SAFETY: as above. While the handler runs, calls on the mux are welcome.
@@ -27,11 +29,12 @@ private func deliver(_ instance: InstanceRef) -> Int32 {
         unsafe handler(context, handle, &told)
         unsafe instance.at.pointee.isBusy = true
         if unsafe instance.at.pointee.traced != 0 { traceEvent(instance, told) }
+        if told.kind != UInt32(IRQMUX_EVENT_INTERRUPT) { makeInterrupt(&told) }
     }
     return count
 }
 
-/// An event as C has it.
+/// An event as C has it; `told` is as `makeInterrupt` leaves it.
 @inline(__always)
 private func fill(_ told: inout irqmux_event, _ event: VectorEvent) {
     told.tag = event.tag
@@ -39,30 +42,37 @@ private func fill(_ told: inout irqmux_event, _ event: VectorEvent) {
     told.ticks = event.ticks
     told.index = event.vector.index.rawValue
     told.number = event.vector.number
+    told.vector = irqmux_vector(event.id)
+    guard case .interrupt = event.kind else { return fillOther(&told, event.kind, event.id) }
+}
+
+/// As `fill` expects it: an interrupt, of which the words that differ are still to be filled in.
+@inline(never)
+private func makeInterrupt(_ told: inout irqmux_event) {
+    told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
     told.error = 0
     told.detail = 0
-    switch event.kind {
-    case .interrupt:
-        told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
-        told.vector = irqmux_vector(event.id)
-        return
+}
+
+/// What is not an interrupt.
+@inline(never)
+private func fillOther(_ told: inout irqmux_event, _ kind: VectorEvent.Kind, _ id: VectorID) {
+    told.vector = irqmux_vector(bits: 0)
+    switch kind {
+    case .interrupt: break
     case .timer: told.kind = UInt32(IRQMUX_EVENT_TIMER)
     case .source: told.kind = UInt32(IRQMUX_EVENT_SOURCE)
     case .doorbell: told.kind = UInt32(IRQMUX_EVENT_DOORBELL)
     case .watchdog(let verdict):
         told.kind = UInt32(IRQMUX_EVENT_WATCHDOG)
         told.detail = UInt32(verdict.rawValue)
-        told.vector = irqmux_vector(event.id)
-        return
+        told.vector = irqmux_vector(id)
     case .failed(let errno):
         told.kind = UInt32(IRQMUX_EVENT_FAILED)
         told.error = -errno
         // A source that failed has no vector: its identity is all ones in the lower half.
-        let isVector = event.id.rawValue & 0xffff_ffff != 0xffff_ffff
-        told.vector = isVector ? irqmux_vector(event.id) : irqmux_vector(bits: 0)
-        return
+        if id.rawValue & 0xffff_ffff != 0xffff_ffff { told.vector = irqmux_vector(id) }
     }
-    told.vector = irqmux_vector(bits: 0)
 }
 
 /// Tells the tracer of an event.
@@ -202,6 +212,7 @@ public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irq
         // SAFETY: `event` is the caller's to be written, as much of it as its size says.
         guard unsafe event.pointee.size != UInt32(size) else {
             guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
+            unsafe makeInterrupt(&event.pointee)
             unsafe fill(&event.pointee, next)
             return 1
         }
@@ -210,6 +221,7 @@ public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irq
         try unsafe give(event, size, &told, operation)
         // SAFETY: on the mux's thread.
         guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
+        makeInterrupt(&told)
         fill(&told, next)
         try unsafe give(event, size, &told, operation)
         return 1

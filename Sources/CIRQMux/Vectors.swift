@@ -125,46 +125,35 @@ public func irqmux_vector_route(
     }
 }
 
-@c @implementation
-public func irqmux_vector_mask(_ mux: irqmux_mux, _ vector: irqmux_vector) -> Int32 {
-    let operation: StaticString = "irqmux_vector_mask"
+/// Changes a vector, without allocating on the mux's own thread. `body` captures nothing.
+private func change(
+    _ mux: irqmux_mux, _ vector: irqmux_vector, _ operation: StaticString,
+    _ body: @escaping (inout Mux, VectorID) throws(MuxError) -> Void
+) -> Int32 {
     let own = onOwnThread(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-        try mux.mask(try vector.id(of: mux, operation))
+        try body(&mux, try vector.id(of: mux, operation))
         return 0
     }
     return own
         ?? onMux(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-            try mux.mask(try vector.id(of: mux, operation))
+            try body(&mux, try vector.id(of: mux, operation))
             return 0
         }
+}
+
+@c @implementation
+public func irqmux_vector_mask(_ mux: irqmux_mux, _ vector: irqmux_vector) -> Int32 {
+    change(mux, vector, "irqmux_vector_mask") { (mux, id) throws(MuxError) in try mux.mask(id) }
 }
 
 @c @implementation
 public func irqmux_vector_unmask(_ mux: irqmux_mux, _ vector: irqmux_vector) -> Int32 {
-    let operation: StaticString = "irqmux_vector_unmask"
-    let own = onOwnThread(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-        try mux.unmask(try vector.id(of: mux, operation))
-        return 0
-    }
-    return own
-        ?? onMux(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-            try mux.unmask(try vector.id(of: mux, operation))
-            return 0
-        }
+    change(mux, vector, "irqmux_vector_unmask") { (mux, id) throws(MuxError) in try mux.unmask(id) }
 }
 
 @c @implementation
 public func irqmux_vector_acknowledge(_ mux: irqmux_mux, _ vector: irqmux_vector) -> Int32 {
-    let operation: StaticString = "irqmux_vector_acknowledge"
-    let own = onOwnThread(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-        try mux.acknowledge(try vector.id(of: mux, operation))
-        return 0
-    }
-    return own
-        ?? onMux(mux, operation, about: vector.bits) { (mux, _) throws(MuxError) in
-            try mux.acknowledge(try vector.id(of: mux, operation))
-            return 0
-        }
+    change(mux, vector, "irqmux_vector_acknowledge") { (mux, id) throws(MuxError) in try mux.acknowledge(id) }
 }
 
 @c @implementation

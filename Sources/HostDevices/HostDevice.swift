@@ -95,13 +95,15 @@ public enum Trouble: Equatable, Sendable {
     case bridge
     /// Opening it resets it and ends its virtual functions.
     case ownsVirtualFunctions(Int)
+    /// It has more vectors than the host's processors have room for.
+    case moreVectorsThanRoom(vectors: UInt32, room: Int, processors: Int)
 
     /// Whether it stands in the way; otherwise it is worth knowing.
     public var isObstacle: Bool {
         switch self {
         case .iommuOff, .noGroup, .notBound, .groupNotViable, .inUse, .refused, .bridge: true
         case .noInterruptRemapping(let allowsUnsafe): !allowsUnsafe
-        case .sharedByAliasing, .sharedWithoutACS, .ownsVirtualFunctions: false
+        case .sharedByAliasing, .sharedWithoutACS, .ownsVirtualFunctions, .moreVectorsThanRoom: false
         }
     }
 
@@ -119,6 +121,7 @@ public enum Trouble: Equatable, Sendable {
         case .refused: "refused"
         case .bridge: "bridge"
         case .ownsVirtualFunctions: "owns-virtual-functions"
+        case .moreVectorsThanRoom: "more-vectors-than-room"
         }
     }
 
@@ -142,6 +145,9 @@ public enum Trouble: Equatable, Sendable {
         case .refused(let error): error.description
         case .bridge: "it is a bridge, and VFIO gives away endpoints only"
         case .ownsVirtualFunctions(let count): "opening it resets it and ends its \(count) virtual functions"
+        case .moreVectorsThanRoom(let vectors, let room, let processors):
+            "it has \(vectors) vectors, and the host has room for about \(room) more: each of its \(processors) "
+                + "processors takes about \(HostTree.HostVectors.perProcessor)"
         }
     }
 
@@ -162,6 +168,7 @@ public enum Trouble: Equatable, Sendable {
         case .inUse: "sudo fuser -v /dev/vfio/*"
         case .refused, .bridge: ""
         case .ownsVirtualFunctions: "open its virtual functions instead, or set their number to 0 first"
+        case .moreVectorsThanRoom: "use fewer of them, free those of other devices, or give the host more processors"
         }
     }
 }

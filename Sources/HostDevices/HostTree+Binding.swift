@@ -52,6 +52,7 @@ extension HostTree {
                 "binding \(wanted[0].address)", "the vfio-pci module is not loaded", remedy: "sudo modprobe vfio-pci",
                 kind: .machine)
         }
+        for former in wanted { try requireGroup(former.address) }
         var done: [FormerBinding] = []
         for former in wanted {
             done.append(former)
@@ -64,6 +65,14 @@ extension HostTree {
             }
         }
         return done
+    }
+
+    /// vfio-pci takes no function that is in no IOMMU group, and the kernel does not say why.
+    private func requireGroup(_ address: PCIAddress) throws(HostError) {
+        guard linkName(Self.directory(address) + "/iommu_group") == nil else { return }
+        let trouble = names("/sys/kernel/iommu_groups").isEmpty ? Trouble.iommuOff : .noGroup
+        throw HostError(
+            "binding \(address)", trouble.explanation, remedy: trouble.remedy(for: address), kind: .machine)
     }
 
     /// Takes a function away from VFIO and gives it back what it had before ``bind(_:)``, or, where nobody noted that,

@@ -21,6 +21,10 @@ extension HostTree {
         if device.neighbours.contains(where: { !$0.isBridge }), let why = reasonForSharing(device) {
             troubles.append(why)
         }
+        let most = device.interrupts.filter { $0.index == .msi || $0.index == .msix }.map(\.info.count).max() ?? 0
+        if let host = hostVectors(), host.processors > 0, Int(most) > host.room {
+            troubles.append(.moreVectorsThanRoom(vectors: most, room: host.room, processors: host.processors))
+        }
         return troubles
     }
 
@@ -73,6 +77,11 @@ extension HostTree {
         public var used: Int
         /// How many more there is room for; `nil` where only root could tell (debugfs).
         public var left: Int?
+        /// What a processor takes about: 256 vectors without the exceptions and those of the kernel itself (x86).
+        public static let perProcessor = 200
+
+        /// How many more there is room for: what the kernel tells, and an estimate where it does not.
+        public var room: Int { left ?? max(0, processors * Self.perProcessor - used) }
 
         /// Tells of a host.
         public init(processors: Int, used: Int, left: Int? = nil) {

@@ -44,6 +44,18 @@ extension Mux {
         do throws(DeviceError) { return try device.info(index) } catch { throw MuxError(error) }
     }
 
+    /// Reads `count` ∈ {1, 2, 4, 8} bytes of a device's region; errors as `interruptInfo`.
+    package func readRegion(_ id: DeviceID, _ region: UInt32, offset: UInt64, count: Int) throws(MuxError) -> UInt64 {
+        try locate(id).read(region, offset, count)
+    }
+
+    /// Writes `count` ∈ {1, 2, 4, 8} bytes of a device's region; errors as `interruptInfo`.
+    package func writeRegion(
+        _ id: DeviceID, _ region: UInt32, offset: UInt64, count: Int, value: UInt64
+    ) throws(MuxError) {
+        try locate(id).write(region, offset, count, value)
+    }
+
     /// The stages of a vector; `nil` when it is not measured.
     package func stages(of id: VectorID) -> StageHistograms? {
         guard isConnected(id) else { return nil }

@@ -58,6 +58,8 @@ struct VFIOCharacterDevice: ~Copyable {
                 case -EPERM: .noInterruptRemapping
                 case -EACCES: .needsToken
                 case -EINVAL where hasToken: .unsupported
+                // The request is as it should be: somebody else has bound the device (every open succeeds).
+                case -EINVAL: .inUse
                 default: .plain(-result)
                 }
             throw VFIOError(.bind, errno: -result, reason)

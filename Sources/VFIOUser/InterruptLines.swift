@@ -183,8 +183,9 @@ public final class InterruptLines: Sendable {
     }
 
     private func signal(_ eventFD: AssignedEventFD) {
-        signals.add(1, ordering: .relaxed)
+        // Somebody waits for the signal, nobody for the count.
         ForeignEventFD(eventFD).signal()
+        signals.wrappingAdd(1, ordering: .relaxed)
     }
 }
 

@@ -38,6 +38,21 @@ struct ChangingTests {
         #expect(made.text("/sys/devices/pci0000:00/0000:00:04.0/driver_override") == "(null)\n")
     }
 
+    @Test("without an IOMMU, and without a group, binding is refused with the remedy before anything is written")
+    func bindWithoutGroup() throws {
+        let made = try MadeTree()
+        try made.function("0000:00:04.0", driver: "e1000e")
+        let off = #expect(throws: HostError.self) { try made.tree.bind([address("0000:00:04.0")]) }
+        #expect(off?.kind == .machine && off?.remedy.contains("intel_iommu=on") == true)
+        try made.function("0000:00:05.0", driver: "e1000e", group: 3)
+        let both = [address("0000:00:05.0"), address("0000:00:04.0")]
+        let uncovered = #expect(throws: HostError.self) { try made.tree.bind(both) }
+        #expect(uncovered?.kind == .machine && uncovered?.description.contains("in no group") == true)
+        for function in ["0000:00:04.0", "0000:00:05.0"] {
+            #expect(made.text("/sys/devices/pci0000:00/\(function)/driver_override") == "(null)\n")
+        }
+    }
+
     @Test("a function that VFIO has already is left alone")
     func boundAlready() throws {
         let made = try MadeTree()

@@ -133,6 +133,25 @@ struct DiscoveryTests {
         #expect(made.tree.hostVectors()?.left == 380)
     }
 
+    @Test("a device with more vectors than the processors have room for is told so, and is usable all the same")
+    func tooManyVectors() throws {
+        let made = try MadeTree()
+        var config = MadeTree.endpoint()
+        // Message control of MSI-X: the number of vectors, less one.
+        (config[0x52], config[0x53]) = (0xff, 0x07)
+        // The pending bits begin after so long a table.
+        config[0x59] = 0x80
+        try made.function("0000:00:04.0", driver: "vfio-pci", group: 3, config: config)
+        let device = try made.tree.device(address("0000:00:04.0"))
+        let trouble = Trouble.moreVectorsThanRoom(vectors: 2048, room: 399, processors: 2)
+        #expect(device.troubles == [trouble] && device.isUsable)
+        #expect(trouble.explanation.contains("2048 vectors"))
+        #expect(trouble.explanation.contains("room for about 399") && !trouble.remedy(for: device.address).isEmpty)
+        let domain = "Global available:   2048\n"
+        try made.file("/sys/kernel/debug/irq/domains/VECTOR", domain)
+        #expect(try made.tree.device(address("0000:00:04.0")).troubles.isEmpty, "the kernel knows better")
+    }
+
     @Test("a function that does not exist is told so")
     func absent() throws {
         let made = try MadeTree()

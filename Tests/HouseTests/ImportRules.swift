@@ -17,7 +17,8 @@ enum ImportRules {
         "MicroGuest": ["KVM", "EventRing", "CKernel"],
         "IRQMux": ["InterruptModel", "EventRing", "KVM", "CKernel"],
         "CIRQMuxHeader": [],
-        "CIRQMux": ["CIRQMuxHeader", "IRQMux", "VFIO", "KVM", "InterruptModel", "EventRing", "CKernel"],
+        // VFIOUser in the ordinary build alone.
+        "CIRQMux": ["CIRQMuxHeader", "IRQMux", "VFIO", "VFIOUser", "KVM", "InterruptModel", "EventRing", "CKernel"],
         "irqmux": [
             "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "KVM", "MicroGuest", "VFIO",
             "HostDevices", "IRQMux",

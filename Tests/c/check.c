@@ -46,6 +46,13 @@ irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *contex
     return config;
 }
 
+irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context) {
+    irqmux_mux_config config = config_of(flags, handler, context);
+    irqmux_mux mux = {0};
+    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    return mux;
+}
+
 void tally_handler(void *context, irqmux_mux mux, const irqmux_event *event) {
     struct tally *tally = context;
     if (event->kind < 8) tally->kinds[event->kind]++;

@@ -32,9 +32,11 @@ void check_fails(const char *file, int line, const char *text, int32_t result, i
 struct test {
     const char *name;
     void (*run)(void);
+    bool has_company; // another thread or process is at work beside it
 };
 
-extern const struct test library_tests[], running_tests[], vector_tests[], guest_tests[], misuse_tests[];
+extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
+extern const struct test misuse_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);
@@ -44,6 +46,9 @@ extern uint32_t best_tier;
 
 // A config with its size and tier set and everything else zero.
 irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *context);
+
+// A mux of such a config.
+irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context);
 
 // Counts what a handler was given, by kind.
 struct tally {

@@ -172,11 +172,11 @@ static void many(void) {
 }
 
 const struct test library_tests[] = {
-    {"version and features are told", version},
-    {"the last error is the thread's own, with operation and remedy", last_error},
-    {"structs of older and newer headers are taken, and refused where they ask for more", older_and_newer},
-    {"a config that makes no sense is refused", refused_configs},
-    {"the descriptor budget is enough, and not much too much", budget},
-    {"256 muxes are the most, and a place that is used again has another handle", many},
-    {NULL, NULL},
+    {"version and features are told", version, false},
+    {"the last error is the thread's own, with operation and remedy", last_error, false},
+    {"structs of older and newer headers are taken, and refused where they ask for more", older_and_newer, false},
+    {"a config that makes no sense is refused", refused_configs, false},
+    {"the descriptor budget is enough, and not much too much", budget, false},
+    {"256 muxes are the most, and a place that is used again has another handle", many, false},
+    {NULL, NULL, false},
 };

@@ -1,14 +1,15 @@
-// The C library's tests. Exit: 0 all passed, 1 not. --tier N makes every mux of a lower tier and --verbose names each
-// test.
+// The C library's tests. Exit: 0 all passed, 1 not. --tier N makes every mux of a lower tier, --alone leaves out tests
+// in which another thread or process is at work beside the test's, and --verbose names each test.
 #include "check.h"
 
 #include <stdlib.h>
 
 static int tests, failed;
-static bool verbose;
+static bool verbose, alone;
 
 static void run(const struct test *list) {
     for (; list->name; list++) {
+        if (alone && list->has_company) continue;
         int before = failures;
         if (verbose) printf("- %s\n", list->name);
         list->run();
@@ -22,11 +23,13 @@ static void run(const struct test *list) {
 int main(int count, char **arguments) {
     for (int at = 1; at < count; at++)
         if (!strcmp(arguments[at], "--verbose")) verbose = true;
+        else if (!strcmp(arguments[at], "--alone")) alone = true;
         else if (!strcmp(arguments[at], "--tier") && at + 1 < count) best_tier = (uint32_t)atoi(arguments[++at]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     run(library_tests);
     run(running_tests);
     run(vector_tests);
+    run(device_tests);
     run(misuse_tests);
     if (has_kvm()) run(guest_tests);
     else printf("skipped: kvm: /dev/kvm does not open\n");

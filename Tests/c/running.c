@@ -14,9 +14,7 @@ static void doze(long nanoseconds) {
 
 static void dispatching(void) {
     struct tally tally = {0};
-    irqmux_mux_config config = config_of(0, tally_handler, &tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, tally_handler, &tally);
     struct board board;
     irqmux_device device;
     irqmux_vector vectors[4];
@@ -40,9 +38,7 @@ static void dispatching(void) {
 }
 
 static void pulling(void) {
-    irqmux_mux_config config = config_of(0, NULL, NULL);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, NULL, NULL);
     struct board board;
     irqmux_device device;
     irqmux_vector vectors[2];
@@ -89,9 +85,7 @@ static void stop_within(struct tally *tally) { tally->results[0] = irqmux_mux_st
 
 static void running(void) {
     struct tally tally = {.within = stop_within};
-    irqmux_mux_config config = config_of(0, tally_handler, &tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, tally_handler, &tally);
     irqmux_timer timer;
     EQUAL(irqmux_timer_add(mux, 1000, 0, 42, &timer), 0);
     EQUAL(irqmux_mux_run(mux), 0);
@@ -106,9 +100,7 @@ static void running(void) {
 
 static void polled(void) {
     struct tally tally = {0};
-    irqmux_mux_config config = config_of(IRQMUX_POLLABLE, tally_handler, &tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(IRQMUX_POLLABLE, tally_handler, &tally);
     struct board board;
     irqmux_device device;
     irqmux_vector vectors[8];
@@ -139,9 +131,7 @@ static void polled(void) {
 
 static void sources(void) {
     struct tally tally = {0};
-    irqmux_mux_config config = config_of(0, tally_handler, &tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, tally_handler, &tally);
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     irqmux_source source;
     EQUAL(irqmux_source_add(mux, fd, 9, IRQMUX_COUNTED, &source), 0);
@@ -187,9 +177,7 @@ static void threaded_handler(void *context, irqmux_mux mux, const irqmux_event *
 
 static void own_thread(void) {
     struct threaded threaded = {0};
-    irqmux_mux_config config = config_of(IRQMUX_OWN_THREAD, threaded_handler, &threaded);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(IRQMUX_OWN_THREAD, threaded_handler, &threaded);
     // Calls of this thread are carried out by the mux's.
     struct board board;
     irqmux_device device;
@@ -223,9 +211,7 @@ static void own_thread(void) {
 
 static void stopped_thread(void) {
     struct threaded threaded = {0};
-    irqmux_mux_config config = config_of(IRQMUX_OWN_THREAD, threaded_handler, &threaded);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(IRQMUX_OWN_THREAD, threaded_handler, &threaded);
     EQUAL(irqmux_mux_stop(mux), 0);
     for (int turn = 0; turn < 20000 && !threaded.ended; turn++) doze(100000);
     EQUAL(threaded.ended, 1);
@@ -329,9 +315,7 @@ static void tracer(void *context, irqmux_mux mux, const irqmux_trace *trace) {
 static void tracing(void) {
     struct tally tally = {0};
     struct traced traced = {0};
-    irqmux_mux_config config = config_of(0, tally_handler, &tally);
-    irqmux_mux mux;
-    EQUAL(irqmux_mux_create(&config, &mux), 0);
+    irqmux_mux mux = mux_of(0, tally_handler, &tally);
     struct board board;
     irqmux_device device;
     irqmux_vector vector;
@@ -355,16 +339,16 @@ static void tracing(void) {
 }
 
 const struct test running_tests[] = {
-    {"dispatch hands out one event a vector, with tag, handle and time", dispatching},
-    {"a mux without a handler is asked by next", pulling},
-    {"run ends when the handler stops it", running},
-    {"the caller's loop is told by a descriptor, once for each signal", polled},
-    {"an eventfd of the caller's is a source", sources},
-    {"a mux with its own thread serves every thread, and its thread takes no signal", own_thread},
-    {"a mux whose thread has ended refuses everything but its end", stopped_thread},
-    {"calls of other threads are carried out where the mux allows it", any_thread},
-    {"a mux is handed to another thread once, before anybody waited", binding},
-    {"the tier is told, and how to wait can be changed", ring},
-    {"a tracer is told of changes and events", tracing},
-    {NULL, NULL},
+    {"dispatch hands out one event a vector, with tag, handle and time", dispatching, false},
+    {"a mux without a handler is asked by next", pulling, false},
+    {"run ends when the handler stops it", running, false},
+    {"the caller's loop is told by a descriptor, once for each signal", polled, false},
+    {"an eventfd of the caller's is a source", sources, false},
+    {"a mux with its own thread serves every thread, and its thread takes no signal", own_thread, true},
+    {"a mux whose thread has ended refuses everything but its end", stopped_thread, true},
+    {"calls of other threads are carried out where the mux allows it", any_thread, true},
+    {"a mux is handed to another thread once, before anybody waited", binding, true},
+    {"the tier is told, and how to wait can be changed", ring, false},
+    {"a tracer is told of changes and events", tracing, false},
+    {NULL, NULL, false},
 };

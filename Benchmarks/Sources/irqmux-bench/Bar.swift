@@ -24,6 +24,7 @@ struct Bar: Sendable {
             acrossCases("drain-2048", "drain-64", limit: 1.25),
             against("irqfd-cycle", in: "mask-guest", limit: 0.1),
             against("irqfd-cycle", in: "mask-msix", limit: 0.1),
+            against("swift-handler", in: "c-callback", limit: 1.05),
             value("msix-unchanged", "ns", limit: 50),
             value("msix-enable-2048", "SET_IRQS", limit: 2048),
             value("msix-commits-2048", "commits", limit: 12),

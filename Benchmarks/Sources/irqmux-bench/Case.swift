@@ -21,6 +21,8 @@ struct Case: Sendable {
         case maskTable
         /// A guest writes an entry of its MSI-X table that changes nothing.
         case tableAccess
+        /// Interrupts of as many vectors as there are sources reach a handler in C; cost per event.
+        case callback
         /// A guest enables its MSI-X vectors one by one; how many calls that took.
         case enableTable(vectors: Int, TableCount)
         /// Vectors come up with routes into a guest; how often the routing table was committed.
@@ -29,7 +31,8 @@ struct Case: Sendable {
         /// Whether it is the mux that is measured, not a loop over the harness's sources.
         var isOfMux: Bool {
             switch self {
-            case .maskGuest, .routeSwitch, .starvation, .routing, .maskTable, .tableAccess, .enableTable: true
+            case .maskGuest, .routeSwitch, .starvation, .routing, .maskTable, .tableAccess, .enableTable, .callback:
+                true
             case .drain, .wake, .guestLoop, .arm: false
             }
         }
@@ -57,6 +60,7 @@ struct Case: Sendable {
         case .wake(.block), .guestLoop: .block
         case .maskGuest: .mask
         case .maskTable: .maskTable
+        case .callback: .callback
         case .routeSwitch, .starvation, .routing, .tableAccess, .enableTable: .mux
         }
     }
@@ -138,6 +142,9 @@ struct Case: Sendable {
         ] + ofTables
 
     private static let ofTables: [Case] = [
+        Case(
+            name: "c-callback", method: .callback, sources: 64, repetitions: 400,
+            about: "cost per interrupt by the C library's callback, 64 vectors ready; swift-handler: by Mux.next"),
         Case(
             name: "mask-msix", method: .maskTable, sources: 1, repetitions: 30,
             about: "mask and unmask of a live vector by writing the guest's MSI-X table; irqfd-cycle as above"),

@@ -22,6 +22,8 @@ struct Abilities: OptionSet, Hashable, Sendable {
     static let mux = Abilities(rawValue: 16)
     /// To do so by a guest's write to its MSI-X table.
     static let maskTable = Abilities(rawValue: 32)
+    /// To hand a vector's interrupts to a handler.
+    static let callback = Abilities(rawValue: 64)
 }
 
 /// An engine that can be made: its name, what it can do, and how to make one.

@@ -12,7 +12,7 @@ internal import EventRing
 
     static let kind = EngineKind(
         name: Results.ours, about: "irqmux: its EventLoop, instrumented, and its Mux",
-        abilities: [.drain, .spin, .block, .mask, .maskTable, .mux],
+        abilities: [.drain, .spin, .block, .mask, .maskTable, .mux, .callback],
         largest: 32768,
         missing: nil
     ) { sources, ability in

@@ -29,7 +29,8 @@ struct Measurement {
             case .wake(let waiting): try wake(measured, waiting, engine)
             case .drain(let ready): try drain(measured, ready: ready, engine)
             case .guestLoop: try guestLoop(measured, engine)
-            case .arm, .maskGuest, .routeSwitch, .starvation, .routing, .maskTable, .tableAccess, .enableTable:
+            case .arm, .maskGuest, .routeSwitch, .starvation, .routing, .maskTable, .tableAccess, .enableTable,
+                .callback:
                 preconditionFailure("answered above")
             }
         try engine.disarm()

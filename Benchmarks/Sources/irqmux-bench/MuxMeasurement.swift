@@ -40,6 +40,9 @@ struct MuxMeasurement {
             case .routeSwitch(let there, let back): return try change(to: there, from: back, measured.repetitions)
             case .starvation(let waiting, let storm): return try starve(waiting, storm, measured.repetitions)
             case .routing(let vectors): return try bringUp(vectors)
+            case .callback where kind.name == CallbackMeasurement.swiftHandler.name:
+                return try CallbackMeasurement(measurement, measured).inSwift()
+            case .callback: return try CallbackMeasurement(measurement, measured).inC()
             case .drain, .wake, .guestLoop, .arm: preconditionFailure("a loop's case; see Case.Method.isOfMux")
             }
         } catch let error as MicroGuestError {
@@ -149,7 +152,7 @@ struct MuxMeasurement {
         options.schedule = .weighted
         options.loop.waiting = waiting == .spin ? .spin : .block
         var mux = try Mux(options)
-        let device = WiredDevice()
+        let device = WiredDevice(vectors: 2)
         let ids = try mux.connect(mux.attach(device), .msix, 0..<2)
         let quiet = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
         // SAFETY: allocated for one number above; freed when the writer that reads it has been joined.
@@ -234,10 +237,13 @@ private struct AskedDevice: InterruptDevice {
 }
 
 /// A device that takes eventfds, for the harness's writer to signal.
-private final class WiredDevice: InterruptDevice {
+final class WiredDevice: InterruptDevice {
     private(set) var eventFDs: [Int32] = []
+    private let vectors: UInt32
 
-    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { IRQInfo(count: 2, eventfd: true) }
+    init(vectors: UInt32) { self.vectors = vectors }
+
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { IRQInfo(count: vectors, eventfd: true) }
 
     func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
         if case .eventfd(let numbers) = request.data { eventFDs = numbers }

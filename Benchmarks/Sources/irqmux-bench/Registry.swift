@@ -2,7 +2,7 @@
 enum Registry {
     static let kinds: [EngineKind] =
         [EventLoopEngine.kind] + CEngine.kinds
-        + [DispatchEngine.kind, MuxMeasurement.irqfdCycle, MuxMeasurement.setIRQs]
+        + [DispatchEngine.kind, MuxMeasurement.irqfdCycle, MuxMeasurement.setIRQs, CallbackMeasurement.swiftHandler]
 
     static var names: [String] { kinds.map(\.name) }
 

@@ -46,6 +46,7 @@ enum {
     IRQMUX_FEATURE_RUNTIME = 1,   // built with the Swift runtime (libirqmux.so)
     IRQMUX_FEATURE_GUEST = 2,     // routes into KVM guests
     IRQMUX_FEATURE_VFIO = 4,      // irqmux_device_adopt, irqmux_device_open
+    IRQMUX_FEATURE_VFIO_USER = 8, // irqmux_device_open of "vfio-user:PATH" (libirqmux.so)
 };
 
 // IRQMUX_ABI_VERSION of the library that is linked. Thread: any. Blocks: no. Errors: none.
@@ -303,10 +304,14 @@ enum { IRQMUX_ADOPT_TAKE = 1 };
 // Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOTTY (no VFIO device), -ENOSPC.
 int32_t irqmux_device_adopt(irqmux_mux mux, int32_t device_fd, uint32_t flags, irqmux_device *device);
 
-// Opens a device and attaches it: "0000:01:00.0", a PCI function that is bound to vfio-pci, or "mdev:UUID". Container
-// and group, or iommufd, open and close with it. Thread: mux. Blocks: mux, and as long as the kernel takes to reset it.
+// Opens a device and attaches it: "0000:01:00.0", a PCI function that is bound to vfio-pci; "mdev:UUID"; or
+// "vfio-user:PATH", a device that another process serves at that socket (a path of 1 to 107 bytes). Container and
+// group, or iommufd, or the connection, open and close with it. Thread: mux. Blocks: mux, and as long as the kernel
+// takes to reset it; a server has ten seconds for each answer, here and wherever the device is asked for something
+// later.
 // Errors: -EINVAL (no such name), -EBADF, -EPERM (handle; no interrupt remapping), -ENOSPC; what stands in the way:
-// -ENODEV, -ENOENT, -EBUSY, -EACCES, with a remedy each.
+// -ENODEV, -ENOENT, -EBUSY, -EACCES, with a remedy each; of vfio-user also -EOPNOTSUPP (this library has no
+// IRQMUX_FEATURE_VFIO_USER: libirqmux.a), -ECONNREFUSED, -ENOTSOCK, -EPROTO, -ETIMEDOUT, and what the server says.
 int32_t irqmux_device_open(irqmux_mux mux, const char *name, irqmux_device *device);
 
 typedef struct irqmux_ledger {
@@ -326,6 +331,20 @@ int32_t irqmux_device_detach(irqmux_mux mux, irqmux_device device, irqmux_ledger
 
 // What the device says of an index. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM, what the device says.
 int32_t irqmux_device_info(irqmux_mux mux, irqmux_device device, uint32_t index, irqmux_irq_info *info);
+
+// Resets the device's function; what is connected stays connected. Thread: mux. Blocks: mux, and for the device.
+// Errors: -EINVAL (also where it has no reset), -EBADF, -EPERM, what the device says.
+int32_t irqmux_device_reset(irqmux_mux mux, irqmux_device device);
+
+// Reads a region, numbered as VFIO does (0 to 5 the BARs, 7 configuration space); `width` is 1, 2, 4 or 8.
+// Thread: mux. Blocks: mux, and for the device. Errors: -EINVAL (also a width or place the device has not), -EBADF,
+// -EPERM, what the device says.
+int32_t irqmux_region_read(
+    irqmux_mux mux, irqmux_device device, uint32_t region, uint64_t offset, uint32_t width, uint64_t *value);
+
+// Writes a region. Thread: mux. Blocks: mux, and for the device. Errors: as irqmux_region_read.
+int32_t irqmux_region_write(
+    irqmux_mux mux, irqmux_device device, uint32_t region, uint64_t offset, uint32_t width, uint64_t value);
 
 // ---- Vectors and routes
 

@@ -32,11 +32,12 @@ static const struct {
     CALL(newfstatat), CALL(openat),  CALL(pread64), CALL(preadv2), CALL(prctl), CALL(prlimit64),
     CALL(pwrite64), CALL(read),  CALL(restart_syscall), CALL(rseq), CALL(rt_sigaction), CALL(rt_sigprocmask),
     CALL(rt_sigreturn), CALL(sched_setaffinity), CALL(set_robust_list), CALL(timerfd_create), CALL(timerfd_settime),
-    CALL(write),
+    CALL(write), CALL(socket), CALL(connect), CALL(sendmsg), CALL(recvmsg), CALL(ppoll), CALL(gettid),
+
 #if defined(__x86_64__)
     CALL(epoll_wait), CALL(poll), CALL(readlink), // elsewhere epoll_pwait, ppoll and readlinkat stand for them
 #else
-    CALL(epoll_pwait), CALL(ppoll), CALL(readlinkat),
+    CALL(epoll_pwait), CALL(readlinkat),
 #endif
 };
 
