@@ -242,7 +242,11 @@ struct MessageCarrier: ~Copyable {
     mutating func kickOpen(on mux: inout Mux) {
         for vector in 0..<count {
             guard let slot = slot(vector, mux), let message = mux.message(slot) else { continue }
-            if mux.entries[slot].gate.isOpen { try? kick(message, on: mux) } else { mux.entries[slot].mayHaveLost = true }
+            if mux.entries[slot].gate.isOpen {
+                try? kick(message, on: mux)
+            } else {
+                mux.entries[slot].mayHaveLost = true
+            }
         }
     }
 

@@ -74,10 +74,12 @@ extension Mux {
         return ledger
     }
 
-    /// How many of the signals that the guest did not take are in no account yet: of a device that does not count, those
-    /// that it sent past the loop.
+    /// How many of the signals that the guest did not take are in no account yet: of a device that does not count,
+    /// those that it sent past the loop.
     func unknownUntaken(_ slot: UInt32, _ untaken: UInt64) -> UInt64 {
-        guard untaken > 0, devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) == nil else { return 0 }
+        guard untaken > 0, devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) == nil else {
+            return 0
+        }
         return untaken &- min(untaken, entries[slot].forwarded)
     }
 

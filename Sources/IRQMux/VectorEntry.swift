@@ -132,8 +132,8 @@ extension VectorEntry {
         set { flags[6] = newValue }
     }
 
-    /// Served vectors only, in the place of `deviceMasked`: while it was masked its index was disabled for a moment, and
-    /// what the device raised then nobody knows.
+    /// Served vectors only, in the place of `deviceMasked`: while it was masked its index was disabled for a moment,
+    /// and what the device raised then nobody knows.
     var mayHaveLost: Bool {
         get { isServed && flags[6] }
         set { flags[6] = newValue }
