@@ -32,10 +32,11 @@ machine=(
     -device virtio-9p-pci,fsdev=host,mount_tag=host,addr=b
 )
 : >"$output/results"
+words="VARIANT=$variant $*"
 status=0
 timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-600}" qemu-system-x86_64 "${machine[@]}" \
     -kernel "$kernel/vmlinux" -initrd "$initramfs" -serial stdio -serial "file:$output/results" \
-    -append "console=ttyS0 intel_iommu=$iommu iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 VARIANT=$variant $*" \
+    -append "console=ttyS0 intel_iommu=$iommu iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 $words" \
     </dev/null >"$output/console.log" 2>"$output/qemu.log" || status=$?
 
 # isa-debug-exit gives 33; 0 is a power-off or a reset without verdict.

@@ -77,9 +77,15 @@ struct MessageCarrier: ~Copyable {
                 throw MuxError(
                     "SET_IRQS", errno: ENOSPC, remedy: "the host has fewer vectors left than the guest wants")
             }
+            let hasLost = mux.takeLoss(slot)
             try mux.use(slot, message, requester: requester)
+            if hasLost { tellLoss(slot, on: mux) }
         case .mask(let vector): if let slot = slot(vector, mux) { try mux.maskServed(slot) }
-        case .unmask(let vector): if let slot = slot(vector, mux) { try mux.unmaskServed(slot) }
+        case .unmask(let vector):
+            guard let slot = slot(vector, mux) else { return }
+            let hasLost = mux.takeLoss(slot)
+            try mux.unmaskServed(slot)
+            if hasLost { tellLoss(slot, on: mux) }
         case .message(let vector, let message):
             if let slot = slot(vector, mux) { try mux.redirect(slot, message, requester: requester) }
         case .deliver(let vector, let message):
@@ -92,8 +98,18 @@ struct MessageCarrier: ~Copyable {
         switch batch {
         case .prepare: try connect(vectors, on: &mux)
         case .mask: try mux.maskServed(vectors, device, index, places)
-        case .unmask: try mux.unmaskServed(vectors, device, index, places)
+        case .unmask:
+            var lost: [UInt32] = []
+            mux.forEachServed(vectors, places) { mux, slot in if mux.takeLoss(slot) { lost.append(slot) } }
+            try mux.unmaskServed(vectors, device, index, places)
+            for slot in lost { tellLoss(slot, on: mux) }
         }
+    }
+
+    /// A vector is open again that may have lost a signal while it was masked. As a kick: nobody's signal.
+    private mutating func tellLoss(_ slot: UInt32, on mux: borrowing Mux) {
+        guard mux.entries[slot].gate.isOpen, let message = mux.message(slot) else { return }
+        try? kick(message, on: mux)
     }
 
     /// Sends a message now, from nobody's signal.
@@ -222,13 +238,15 @@ struct MessageCarrier: ~Copyable {
         }
     }
 
-    /// Tells every vector that is open once, for something may have been lost.
+    /// Tells every vector that is open once, for something may have been lost; those that are not, when they are.
     mutating func kickOpen(on mux: inout Mux) {
         for vector in 0..<count {
-            guard let slot = slot(vector, mux), mux.entries[slot].gate.isOpen, let message = mux.message(slot) else {
-                continue
+            guard let slot = slot(vector, mux), let message = mux.message(slot) else { continue }
+            if mux.entries[slot].gate.isOpen {
+                try? kick(message, on: mux)
+            } else {
+                mux.entries[slot].mayHaveLost = true
             }
-            try? kick(message, on: mux)
         }
     }
 

@@ -88,10 +88,11 @@ extension Mux {
     /// Takes a vector's eventfd away from the device and forgets the vector. What was still held is dropped by name in
     /// the device's ledger. The last vector of an index disables it.
     ///
-    /// - Throws: `ENOENT` when it was disconnected before. When the device refuses, the vector is forgotten all the
-    /// same.
+    /// - Throws: `ENOENT` when it was disconnected before; `EBUSY` when it serves a guest's registers. When the device
+    ///   refuses, the vector is forgotten all the same.
     public mutating func disconnect(_ id: VectorID) throws(MuxError) {
         let slot = try entries.locate(id, "disconnecting a vector")
+        try checkNotServed(slot)
         let place = Int(entries[slot].device)
         guard let device = devices[place] else { return discardEntry(slot) }
         try device.refuseToLoseVisitor()

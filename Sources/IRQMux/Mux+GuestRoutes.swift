@@ -117,8 +117,11 @@ extension Mux {
         var count: UInt64 = 0
         // SAFETY: the pointer is valid for the call. A bound irqfd's counter is always 0.
         guard unsafe irqmux_eventfd_take(entries[slot].bypass, &count) == 0, count > 0 else { return }
-        entries[slot].delivered &-= count
-        entries[slot].forwarded &-= count
+        let unknown = unknownUntaken(slot, count)
+        entries[slot].delivered &-= count &- unknown
+        entries[slot].forwarded &-= count &- unknown
+        entries[slot].taken &+= unknown
+        entries[slot].accountedSignals &+= unknown
         if entries[slot].gate.arrive(1) > 0 { open(slot, holding: 1) }
     }
 }

@@ -45,13 +45,16 @@ extension Mux {
 
     /// - Parameter device: Who says how much was raised, where it counts.
     mutating func account(_ slot: UInt32, raisedBy device: AttachedDevice?) throws(MuxError) -> Ledger {
-        let (raised, received, bypassed) = try signals(slot, raisedBy: device)
+        var (raised, received, bypassed) = try signals(slot, raisedBy: device)
         // By the user eventfd, where the loop tells; what went past it is KVM's, and delivered.
         let signals = received &- bypassed
         let notifications = UInt32(truncatingIfNeeded: seen(slot).notifications)
         let untaken = untakenByGuest(slot)
+        let unknown = unknownUntaken(slot, untaken)
+        raised &+= unknown
+        received &+= unknown
         var ledger = Ledger(raised: raised)
-        ledger.delivered = entries[slot].delivered &+ bypassed &- untaken
+        ledger.delivered = entries[slot].delivered &+ bypassed &- (untaken &- unknown)
         let held: UInt64 = entries[slot].gate.isPending || entries[slot].ready || entries[slot].silenced ? 1 : 0
         var underWay: UInt64 = 0
         if entries[slot].isServed {
@@ -69,6 +72,15 @@ extension Mux {
         ledger.coalesced = received > told ? received &- told : 0
         if entries[slot].servedPast { countBypassed(slot, &ledger) }
         return ledger
+    }
+
+    /// How many of the signals that the guest did not take are in no account yet: of a device that does not count,
+    /// those that it sent past the loop.
+    func unknownUntaken(_ slot: UInt32, _ untaken: UInt64) -> UInt64 {
+        guard untaken > 0, devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) == nil else {
+            return 0
+        }
+        return untaken &- min(untaken, entries[slot].forwarded)
     }
 
     /// What the device says it raised, and what arrived. The device may be raising meanwhile: what arrived is between

@@ -58,16 +58,39 @@ extension Mux {
         }
         guard let guest,
             case .message(let address, let data, let requester)? = guest.table.wantedRoute(entries[slot].gsi)
-        else { return }
+        else { return dropInjected(slot) }
         do throws(KVMError) {
             try guest.table.machine.signalMSI(address: address, data: data, deviceID: requester)
-        } catch { _ = guest.table.take(error) }
+        } catch {
+            _ = guest.table.take(error)
+            dropInjected(slot)
+        }
+    }
+
+    /// The guest could not be told, and never will be: the signal goes from the vector's account to the device's drops.
+    private mutating func dropInjected(_ slot: UInt32) {
+        entries[slot].delivered &-= 1
+        entries[slot].forwarded &-= 1
+        entries[slot].taken &-= 1
+        entries[slot].accountedSignals &-= 1
+        entries[slot].raisedBefore &+= 1
+        var lost = Ledger(raised: 1)
+        lost.drops[.noGuestRoute] = 1
+        devices[Int(entries[slot].device)]?.retired.merge(lost)
     }
 
     /// Whether a masked served vector has something to deliver: its pending bit.
     mutating func isHeld(_ slot: UInt32) -> Bool {
         guard !entries[slot].gate.isOpen else { return false }
-        return entries[slot].gate.isPending || holdServed(slot)
+        return entries[slot].mayHaveLost || entries[slot].gate.isPending || holdServed(slot)
+    }
+
+    /// Whether a vector that is about to be unmasked has lost a signal, for all anybody knows, and has none to deliver
+    /// in its place. Asked once.
+    mutating func takeLoss(_ slot: UInt32) -> Bool {
+        guard entries[slot].mayHaveLost else { return false }
+        entries[slot].mayHaveLost = false
+        return !isHeld(slot)
     }
 
     // MARK: Coming and going
@@ -139,7 +162,7 @@ extension Mux {
             try setGSI(entries[slot].gsi, to: route(message, requester))
         }
         open(slot, holding: entries[slot].gate.unmask())
-        unsettle(slot)
+        if entries[slot].gate.isOpen { unsettle(slot) }
     }
 
     /// Signals are held from now on.
@@ -152,9 +175,27 @@ extension Mux {
 
     /// Signals pass again; what was held does now, once.
     mutating func unmaskServed(_ slot: UInt32) throws(MuxError) {
+        // While the host holds it back (`haltServed`), the guest's mask is only taken down.
+        guard !entries[slot].gate.isHalted else { return _ = entries[slot].gate.unmask() }
         if entries[slot].route == .guest { try point(slot, atBypass: true) }
         open(slot, holding: entries[slot].gate.unmask())
         if entries[slot].route == .injected { unsettle(slot) }
+    }
+
+    /// The host holds signals back, whatever the guest's registers say: the guest's mask goes on being its own.
+    mutating func haltServed(_ slot: UInt32) throws(MuxError) {
+        if entries[slot].route == .guest { try point(slot, atBypass: false) }
+        entries[slot].gate.halt()
+        shut(slot)
+        forgetUnsettled(slot)
+    }
+
+    /// Ends `haltServed`. What was held passes now, once, unless the guest masks the vector.
+    mutating func resumeServed(_ slot: UInt32) throws(MuxError) {
+        guard entries[slot].gate.isHalted else { return }
+        if entries[slot].route == .guest, !entries[slot].gate.isMasked { try point(slot, atBypass: true) }
+        open(slot, holding: entries[slot].gate.resume())
+        if entries[slot].gate.isOpen, entries[slot].route == .injected { unsettle(slot) }
     }
 
     /// A vector in use gets another message: until that is committed, the loop injects it.

@@ -28,7 +28,7 @@ extension Mux {
         try pointServed(vectors, atBypass: true, id, index, places)
         forEachServed(vectors, places) { mux, slot in
             mux.open(slot, holding: mux.entries[slot].gate.unmask())
-            if mux.entries[slot].route == .injected { mux.unsettle(slot) }
+            if mux.entries[slot].route == .injected, mux.entries[slot].gate.isOpen { mux.unsettle(slot) }
         }
     }
 
@@ -43,7 +43,8 @@ extension Mux {
         var swapped: [(slot: UInt32, before: UInt64)] = []
         forEachServed(vectors, places) { mux, slot in
             let entry = mux.entries[slot]
-            guard entry.route == .guest, entry.bypassed.isLive != isBypassed else { return }
+            guard entry.route == .guest, entry.bypassed.isLive != isBypassed, !isBypassed || !entry.gate.isHalted
+            else { return }
             eventfds[Int(entry.number)] = isBypassed ? entry.bypass : entry.eventfd
             swapped.append((slot, device.raisedCount(entry.vector) ?? 0))
         }
@@ -107,7 +108,7 @@ extension Mux {
         } catch { throw MuxError(error) }
     }
 
-    private mutating func forEachServed(
+    mutating func forEachServed(
         _ vectors: [UInt64], _ places: [VectorID], _ body: (_ mux: inout Mux, _ slot: UInt32) -> Void
     ) {
         for word in 0..<vectors.count {

@@ -155,15 +155,38 @@ extension AttachedDevice {
 extension Mux {
     /// Masks every interrupt of a device: INTx, MSI and MSI-X, not ERR and REQ. Signals are kept, as with `mask`.
     ///
+    /// Vectors that serve a guest's registers are held back beside what the guest masks: its table and its pending bits
+    /// read as before, and what it unmasks waits for `unmaskAll`. One that the guest brings into use later is not held
+    /// back.
+    ///
     /// - Throws: `ENOENT` when the device was detached; what `mask` says, after all others were masked.
     public mutating func maskAll(_ id: DeviceID) throws(MuxError) {
+        try forAll(id) { (mux, slot) throws(MuxError) in
+            guard mux.entries[slot].isServed else { return try mux.mask(mux.identity(slot)) }
+            try mux.haltServed(slot)
+        }
+    }
+
+    /// Unmasks every interrupt of a device; what was kept is delivered, except where the guest's own mask holds it.
+    ///
+    /// - Throws: `ENOENT` when the device was detached; what `unmask` says, after all others were unmasked.
+    public mutating func unmaskAll(_ id: DeviceID) throws(MuxError) {
+        try forAll(id) { (mux, slot) throws(MuxError) in
+            guard mux.entries[slot].isServed else { return try mux.unmask(mux.identity(slot)) }
+            try mux.resumeServed(slot)
+        }
+    }
+
+    private func identity(_ slot: UInt32) -> VectorID { VectorID(slot: slot, generation: entries[slot].generation) }
+
+    private mutating func forAll(
+        _ id: DeviceID, _ body: (_ mux: inout Mux, _ slot: UInt32) throws(MuxError) -> Void
+    ) throws(MuxError) {
         _ = try locate(id)
         var refusal: MuxError?
         for slot in 0..<UInt32(entries.count) {
             guard [.intx, .msi, .msix].contains(where: { isConnected(slot, id, $0) }) else { continue }
-            do throws(MuxError) { try mask(VectorID(slot: slot, generation: entries[slot].generation)) } catch {
-                refusal = error
-            }
+            do throws(MuxError) { try body(&self, slot) } catch { refusal = error }
         }
         if let refusal { throw refusal }
     }

@@ -132,6 +132,13 @@ extension VectorEntry {
         set { flags[6] = newValue }
     }
 
+    /// Served vectors only, in the place of `deviceMasked`: while it was masked its index was disabled for a moment,
+    /// and what the device raised then nobody knows.
+    var mayHaveLost: Bool {
+        get { isServed && flags[6] }
+        set { flags[6] = newValue }
+    }
+
     /// Something tells that the guest acknowledged a measured vector.
     var isAcknowledged: Bool {
         get { flags[7] }

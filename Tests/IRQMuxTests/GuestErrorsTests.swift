@@ -198,7 +198,8 @@ struct GuestErrorsTests {
     func closedMachine() throws {
         let machine = try KVMDevice().createVirtualMachine()
         try machine.createIRQChip(.full)
-        let number = fcntl(machine.number, F_DUPFD_CLOEXEC, 900)
+        // A number that no other test's descriptor is given, once it is closed.
+        let number = fcntl(machine.number, F_DUPFD_CLOEXEC, 960)
         try #require(number >= 0)
         let device = try Exerciser(ExerciserConfiguration(intx: 0, msi: 0, msix: 2))
         var mux = try Mux(smallOptions())
@@ -232,6 +233,35 @@ struct GuestErrorsTests {
         expectSettled(try mux.ledger(attached), raised: 5)
     }
 
+    @Test("a device that does not count, behind a machine that was closed: what nobody took is kept, and told as one")
+    func closedMachineOfHardware() throws {
+        let machine = try KVMDevice().createVirtualMachine()
+        try machine.createIRQChip(.full)
+        let number = fcntl(machine.number, F_DUPFD_CLOEXEC, 920)
+        try #require(number >= 0)
+        let device = try Exerciser(ExerciserConfiguration(intx: 0, msi: 0, msix: 1))
+        var mux = try Mux(smallOptions())
+        try mux.attach(owning: VirtualMachine(owning: number), routes: .irqChipDefaults())
+        let gsi = try mux.allocateGSI(message(1))
+        let attached = try mux.attach(Hardware(device: device))
+        let id = try mux.connect(attached, .msix, 0..<1)[0]
+        // One that the loop forwarded is in the account already.
+        try mux.route(id, to: .detour(gsi))
+        irqmux_close(number)
+        #expect(irqmux_close(machine.release()) == 0)
+        usleep(20_000)
+        device.raise(msix(0))
+        #expect(try mux.settle().isEmpty)
+        try mux.route(id, to: .guest(gsi))
+        for _ in 0..<3 { device.raise(msix(0)) }
+        #expect(try mux.ledger(id) == Ledger(raised: 4, pending: 4))
+        #expect(try mux.deliveries(of: id) == Deliveries())
+        try mux.route(id, to: .handler)
+        #expect(try mux.settle().count == 1)
+        let ledger = try mux.ledger(id)
+        #expect(ledger == Ledger(raised: 4, delivered: 1, coalesced: 3), "\(ledger)")
+    }
+
     @Test("the oracle says which path is live, and why")
     func paths() throws {
         let guest = try MicroGuest(messageVectors: 1, pin: .edge)
@@ -259,6 +289,18 @@ struct GuestErrorsTests {
         try mux.disconnect(ids[2])
         #expect(errno { () throws(MuxError) in _ = try mux.path(of: ids[2]) } == ENOENT)
     }
+}
+
+/// A device that raises and cannot say how often: as hardware is.
+private struct Hardware: InterruptDevice {
+    let device: Exerciser
+
+    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try device.interruptInfo(index) }
+    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try device.setInterrupts(request) }
+    func reset() throws(DeviceError) { try device.reset() }
+    func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 { 0 }
+    func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {}
+    func raisedCount(_ vector: Vector) -> UInt64? { nil }
 }
 
 private func message(_ data: UInt32) -> GSIRoute { .message(address: 0xfee0_0000, data: 0x30 + data % 64) }

@@ -1,7 +1,6 @@
 // The guest's bus: which address is what, and the VMM's answer to every access that KVM leaves to it.
 import EventRing
 import Exerciser
-import IRQMux
 import InterruptModel
 import KVM
 import MicroGuest
@@ -24,35 +23,36 @@ enum Map {
 /// Answers exits, on the virtual CPU's thread, which waits meanwhile.
 final class Bus: Sendable {
     private let device: Exerciser
-    private let function: Mutex<PCIFunction>
     private let wires: Wires
     private let exitCount = Atomic<UInt64>(0)
     /// How long a round takes the guest, by the device's stamps.
     let messageRounds = Rounds()
     let lineRounds = Rounds()
 
-    init(_ device: Exerciser, _ attached: DeviceID, _ mux: MuxRemote, _ wires: Wires) throws {
+    init(_ device: Exerciser, _ wires: Wires) {
         self.device = device
         self.wires = wires
-        function = Mutex(try PCIFunction(device, Interrupts(mux, attached, wires)))
     }
 
     var exits: UInt64 { exitCount.load(ordering: .relaxed) }
 
-    func powerUp() { function.withLock { $0.powerUp() } }
-
     func answer(_ access: GuestAccess) -> GuestAnswer {
         exitCount.add(1, ordering: .relaxed)
-        do throws(DeviceError) {
+        guard let pci = wires.pci.withLock({ $0 }) else { return .unclaimed }
+        do {
             switch access.place {
             case .port(Map.powerButton): return .powerOff
             case .port(let port):
-                let read = try function.withLock { (function) throws(DeviceError) in
-                    try function.port(port, width: access.width, written: access.written)
+                guard let read = try pci.port(port, width: access.width, written: access.written) else {
+                    return .unclaimed
                 }
-                guard let read else { return .unclaimed }
                 return access.written == nil ? .value(read) : .done
-            case .memory(let address): return try answer(access, at: address)
+            case .memory(let address):
+                guard let part = try pci.decode(address, width: access.width) else { return .unclaimed }
+                guard let value = access.written else { return .value(try pci.read(part)) }
+                try pci.write(part, value)
+                note(part)
+                return .done
             }
         } catch {
             wires.refusal.withLock { $0 = error }
@@ -60,19 +60,12 @@ final class Bus: Sendable {
         }
     }
 
-    private func answer(_ access: GuestAccess, at address: UInt64) throws(DeviceError) -> GuestAnswer {
-        try function.withLock { (function) throws(DeviceError) in
-            guard let (region, offset) = try function.decode(address) else { return .unclaimed }
-            let part = RegionAccess(region: region, offset: offset, width: access.width)
-            guard let value = access.written else { return .value(try function.read(part)) }
-            try function.write(part, value)
-            if region == 0, offset == UInt64(Register.raise) {
-                messageRounds.raised(device.lastRaise(Vector(.msix, 0)).intendedNs)
-            }
-            if region == 0, offset == UInt64(Register.assertLine) {
-                lineRounds.raised(device.lastRaise(Vector(.intx, 0)).intendedNs)
-            }
-            return .done
+    private func note(_ part: RegionAccess) {
+        guard part.region == 0 else { return }
+        switch UInt16(truncatingIfNeeded: part.offset) {
+        case Register.raise: messageRounds.raised(device.lastRaise(Vector(.msix, 0)).intendedNs)
+        case Register.assertLine: lineRounds.raised(device.lastRaise(Vector(.intx, 0)).intendedNs)
+        default: break
         }
     }
 }

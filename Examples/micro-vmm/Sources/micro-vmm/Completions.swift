@@ -12,7 +12,7 @@ struct Completions: VectorHandler {
         case Wires.lineTag:
             // The driver has quieted the device, so the line may fire again. Where KVM resamples it already can, and
             // this has no effect. A device that still asserts fires at once: nothing is lost between bell and here.
-            if let line = wires.connectedLine.withLock({ $0 }) { try? mux.acknowledge(line) }
+            if let line = wires.pci.withLock({ $0 })?.line { try? mux.acknowledge(line) }
             wires.lineRings.add(event.count, ordering: .releasing)
         default: break
         }

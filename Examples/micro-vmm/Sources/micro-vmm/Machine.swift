@@ -18,29 +18,34 @@ enum Machine {
         let wires = try Wires()
         let running = try MuxThread(handler: Completions(wires: wires))
         let remote = running.remote
-        let attached = try remote.perform { (mux) throws(MuxError) in
-            // Counted, because two rings may share one wake-up, and this program compares numbers.
-            _ = try mux.addSource(wires.messageDoorbell.number, tag: Wires.messageTag, delivery: .counted)
-            _ = try mux.addSource(wires.lineDoorbell.number, tag: Wires.lineTag, delivery: .counted)
-            return try mux.attach(device)
-        }
 
         // 2. The guest: one virtual CPU, 64 KiB, an irqchip in the kernel. What KVM cannot answer goes to the bus.
-        let bus = try Bus(device, attached, remote, wires)
+        let bus = Bus(device, wires)
         let guest = try MicroGuest(image: GuestProgram.image(rounds: rounds)) { bus.answer($0) }
 
         // 3. Into the guest. From now on the mux keeps the machine's routing table; a message gets its GSI when the
-        //    guest unmasks its entry of the table (Interrupts.swift).
-        try remote.perform { (mux) throws(MuxError) in
-            try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
-        }
+        //    guest unmasks its entry of the table.
         //    The line is level-triggered: it stays up until the guest is done with the device. Where KVM resamples, all
         //    of that happens in the kernel; elsewhere the mux drives the pin, and the driver's doorbell is the end.
         var capabilities = try INTxCapabilities(of: guest.virtualMachine)
         capabilities.endOfInterruptCallback = true
-        let way = LineWay(choice: try INTxWay.best(for: capabilities), machine: guest.virtualMachine.number)
-        wires.lineWay.withLock { $0 = way }
-        bus.powerUp()
+        let choice = try INTxWay.best(for: capabilities)
+        let attached = try remote.perform { (mux) throws(MuxError) in
+            // Counted, because two rings may share one wake-up, and this program compares numbers.
+            _ = try mux.addSource(wires.messageDoorbell.number, tag: Wires.messageTag, delivery: .counted)
+            _ = try mux.addSource(wires.lineDoorbell.number, tag: Wires.lineTag, delivery: .counted)
+            try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults())
+            let attached = try mux.attach(device)
+            let pin = GSI(GuestProgram.pin)
+            let service: INTxService =
+                choice.way == .kernelResample
+                ? .kernelResample(machine: guest.virtualMachine.number, gsi: pin)
+                : .userEOI(pin: try INTxPin(gsi: pin, of: guest.virtualMachine))
+            let function = try GuestFunction(attached, line: service, because: choice, on: &mux)
+            let pci = PCIBus(device, remote, function)
+            wires.pci.withLock { $0 = pci }
+            return attached
+        }
 
         // 4. Out of the guest: doorbells beside the device's registers. Writing them is no exit.
         let messageBell = try guest.virtualMachine.assignIOEventFD(
@@ -52,6 +57,7 @@ enum Machine {
         try guest.start()
         let end = try guest.awaitEnd(milliseconds: patienceMilliseconds)
         if let refusal = wires.refusal.withLock({ $0 }) { throw refusal }
+        if let refusal = try remote.perform({ _ in wires.pci.withLock { $0 }?.refusal }) { throw refusal }
         guard end == .poweredOff else { throw MicroGuestError.died(end) }
         wires.awaitCalm(messages: UInt64(rounds + GuestProgram.maskedMessages), rounds: UInt64(rounds))
 
@@ -61,41 +67,24 @@ enum Machine {
         try lineBell.deassign()
         _ = running.stop()
         return Report(
-            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), way: way.choice, bus: bus, wires: wires,
+            rounds: UInt64(rounds), taken: GuestProgram.taken(by: guest), way: choice, bus: bus, wires: wires,
             ledger: ledger)
     }
 }
 
-/// How the line gets into the guest, and back.
-struct LineWay: Sendable {
-    let choice: INTxChoice
-    let machine: Int32
-
-    /// The way with what it needs.
-    func service() throws(MuxError) -> INTxService {
-        let gsi = GSI(GuestProgram.pin)
-        if choice.way == .kernelResample { return .kernelResample(machine: machine, gsi: gsi) }
-        let shared: VirtualMachine
-        do throws(KVMError) { shared = try VirtualMachine(sharing: machine) } catch { throw MuxError(error) }
-        return .userEOI(pin: try INTxPin(gsi: gsi, of: shared))
-    }
-}
-
-/// The eventfds, and what several threads count.
+/// The eventfds, and what several threads use.
 final class Wires: Sendable {
     static let messageTag: UInt64 = 1
     static let lineTag: UInt64 = 2
 
-    /// Why something was not done for the guest, where irqmux refused it.
+    /// Why something was not done for the guest, where it was refused.
     let refusal = Mutex<(any Error)?>(nil)
     /// Signalled by KVM when the guest rings.
     let messageDoorbell: EventFD
     let lineDoorbell: EventFD
 
-    /// How the line is served, once there is a machine.
-    let lineWay = Mutex<LineWay?>(nil)
-    /// Which vector the line is, while it is connected.
-    let connectedLine = Mutex<VectorID?>(nil)
+    /// The device as the guest has it, once there is a machine.
+    let pci = Mutex<PCIBus?>(nil)
 
     let messageRings = Atomic<UInt64>(0)
     let lineRings = Atomic<UInt64>(0)

@@ -6,8 +6,8 @@
 //
 // The guest finds the device in configuration space, gives it addresses, and programs its MSI-X table; it looks at the
 // pending bits under both masks. Then it asks the device for an interrupt, takes it, counts it, rings a doorbell, and
-// asks for the next; first by MSI-X, then by INTx. Read from here to the end, then Machine.swift, Bus.swift,
-// PCIFunction.swift and Interrupts.swift; the guest is in GuestProgram.swift and PCIDriver.swift.
+// asks for the next; first by MSI-X, then by INTx. Read from here to the end, then Machine.swift, Bus.swift and
+// PCIBus.swift; the guest is in GuestProgram.swift and PCIDriver.swift.
 import Foundation
 import KVM
 import MicroGuest
