@@ -54,3 +54,14 @@ extension StaticString {
         self = unsafe unsafeBitCast((start, length, UInt8(0)), to: StaticString.self)
     }
 }
+
+#if !hasFeature(Embedded)
+    extension DeviceError: CustomStringConvertible {
+        /// `operation: ERRNO: remedy`.
+        public var description: String {
+            // SAFETY: irqmux_errno_name returns a static NUL-terminated text for every number.
+            let name = unsafe String(cString: irqmux_errno_name(errno))
+            return remedy.utf8CodeUnitCount == 0 ? "\(operation): \(name)" : "\(operation): \(name): \(remedy)"
+        }
+    }
+#endif

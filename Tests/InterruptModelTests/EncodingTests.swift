@@ -4,6 +4,16 @@ import Testing
 
 @Suite("A request is the exact bytes of struct vfio_irq_set")
 struct EncodingTests {
+    @Test("an error says operation, errno and remedy, whether the literals are long, short or absent")
+    func errorsSpeak() {
+        let whole = DeviceError("SET_IRQS", errno: EBUSY, remedy: "let go of it")
+        #expect("\(whole)" == "SET_IRQS: EBUSY: let go of it")
+        #expect("\(DeviceError("reset", errno: EIO))" == "reset: EIO")
+        #expect("\(whole.operation)" == "SET_IRQS" && "\(whole.remedy)" == "let go of it")
+        #expect(DeviceError("reset", errno: EIO).remedy.utf8CodeUnitCount == 0)
+        #expect(whole == DeviceError("SET_IRQS", errno: EBUSY) && whole != DeviceError("SET_IRQ", errno: EBUSY))
+    }
+
     @Test("header and eventfds stand where the C structure has them")
     func bytesMatchTheHeader() {
         let request = IRQRequest(.msix, .trigger, start: 3, .eventfd([7, -1, 0x1234]))

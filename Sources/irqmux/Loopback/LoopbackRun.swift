@@ -18,7 +18,7 @@ struct LoopbackRun: ~Copyable {
     var mux: Mux
     var checks: [LoopbackCheck] = []
     var ledger = Ledger()
-    /// The longest that an interrupt has taken so far, in nanoseconds.
+    /// The longest that an interrupt has taken of late, in nanoseconds.
     private var slowest: UInt64 = 0
 
     /// Makes the mux; nothing is connected yet.
@@ -120,7 +120,8 @@ struct LoopbackRun: ~Copyable {
         let deadline = start + Self.patience
         while true {
             if let event = mux.next() {
-                slowest = max(slowest, irqmux_monotonic_ns() - start)
+                // One that was late once is soon forgotten: it would hold up thousands.
+                slowest = max(slowest - slowest / 4, irqmux_monotonic_ns() - start)
                 return event
             }
             let now = irqmux_monotonic_ns()
@@ -140,7 +141,7 @@ struct LoopbackRun: ~Copyable {
     }
 
     /// Gives an interrupt the time to arrive before the next one of its vector, where they could merge on their way:
-    /// ten times what the slowest has taken, a millisecond at least and a fifth of a second at most.
+    /// ten times what the slowest of late has taken, a millisecond at least and a fifth of a second at most.
     func settle() {
         guard device.mayMerge else { return }
         var time = timespec(tv_sec: 0, tv_nsec: Int(min(max(slowest * 10, 1_000_000), 200_000_000)))
