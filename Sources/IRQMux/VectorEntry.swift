@@ -83,8 +83,8 @@ struct VectorFlags: BitwiseCopyable {
 
     /// Three bits from `place` on: 0 to 7.
     subscript(number place: UInt16) -> UInt8 {
-        get { UInt8(truncatingIfNeeded: bits >> place & 7) }
-        set { bits = bits & ~(7 << place) | UInt16(newValue & 7) << place }
+        @inline(__always) get { UInt8(truncatingIfNeeded: bits >> place & 7) }
+        @inline(__always) set { bits = bits & ~(7 << place) | UInt16(newValue & 7) << place }
     }
 }
 
@@ -92,93 +92,93 @@ extension VectorEntry {
     /// What was held is to be delivered by the next call of `next`.
     var ready: Bool {
         @inline(__always) get { flags[0] }
-        set { flags[0] = newValue }
+        @inline(__always) set { flags[0] = newValue }
     }
 
     /// In the ready list, whether still ready or not.
     var listed: Bool {
-        get { flags[1] }
-        set { flags[1] = newValue }
+        @inline(__always) get { flags[1] }
+        @inline(__always) set { flags[1] = newValue }
     }
 
     /// The loop does not listen because too much came while the gate was shut.
     var silenced: Bool {
-        get { flags[2] }
-        set { flags[2] = newValue }
+        @inline(__always) get { flags[2] }
+        @inline(__always) set { flags[2] = newValue }
     }
 
     /// The device signals this vector; not yet while it is being connected.
     var isAssigned: Bool {
-        get { flags[3] }
-        set { flags[3] = newValue }
+        @inline(__always) get { flags[3] }
+        @inline(__always) set { flags[3] = newValue }
     }
 
     /// Serves a guest's MSI or MSI-X registers: notifications are counted, so that each signal passes once and the
     /// pending bit is exact; see Mux+Served.
     var isServed: Bool {
         @inline(__always) get { flags[4] }
-        set { flags[4] = newValue }
+        @inline(__always) set { flags[4] = newValue }
     }
 
     /// INTx only: delivered and not acknowledged, so the device keeps the line masked.
     var inService: Bool {
         @inline(__always) get { flags[5] }
-        set { flags[5] = newValue }
+        @inline(__always) set { flags[5] = newValue }
     }
 
     /// INTx only: masked in the device because the owner asked for it.
     var deviceMasked: Bool {
-        get { flags[6] }
-        set { flags[6] = newValue }
+        @inline(__always) get { flags[6] }
+        @inline(__always) set { flags[6] = newValue }
     }
 
     /// Served vectors only, in the place of `deviceMasked`: while it was masked its index was disabled for a moment,
     /// and what the device raised then nobody knows.
     var mayHaveLost: Bool {
-        get { isServed && flags[6] }
-        set { flags[6] = newValue }
+        @inline(__always) get { isServed && flags[6] }
+        @inline(__always) set { flags[6] = newValue }
     }
 
     /// Something tells that the guest acknowledged a measured vector.
     var isAcknowledged: Bool {
-        get { flags[7] }
-        set { flags[7] = newValue }
+        @inline(__always) get { flags[7] }
+        @inline(__always) set { flags[7] = newValue }
     }
 
     /// The next acknowledgement is one that was told on another loop.
     var skipsAcknowledgement: Bool {
-        get { flags[8] }
-        set { flags[8] = newValue }
+        @inline(__always) get { flags[8] }
+        @inline(__always) set { flags[8] = newValue }
     }
 
     /// Signals have gone past the loop, so that only the device knows how many.
     var servedPast: Bool {
-        get { flags[9] }
-        set { flags[9] = newValue }
+        @inline(__always) get { flags[9] }
+        @inline(__always) set { flags[9] = newValue }
     }
 
     /// INTx only: how it is served to a guest; see INTxLineServing.
     var way: INTxWay? {
-        get { flags[number: 10] == 0 ? nil : INTxWay(rawValue: flags[number: 10] - 1) }
-        set { flags[number: 10] = newValue.map { $0.rawValue + 1 } ?? 0 }
+        @inline(__always) get { flags[number: 10] == 0 ? nil : INTxWay(rawValue: flags[number: 10] - 1) }
+        @inline(__always) set { flags[number: 10] = newValue.map { $0.rawValue + 1 } ?? 0 }
     }
 
     /// What the watchdog found, until `next` has told it.
     var verdict: WatchdogVerdict? {
-        get { flags[number: 13] == 0 ? nil : WatchdogVerdict(rawValue: flags[number: 13] - 1) }
-        set { flags[number: 13] = newValue.map { $0.rawValue + 1 } ?? 0 }
+        @inline(__always) get { flags[number: 13] == 0 ? nil : WatchdogVerdict(rawValue: flags[number: 13] - 1) }
+        @inline(__always) set { flags[number: 13] = newValue.map { $0.rawValue + 1 } ?? 0 }
     }
 
     /// The errno with which the device refused to unmask, until `next` has told it; otherwise 0.
     var refusal: Int32 {
-        get { Int32(refusalCode) }
-        set { refusalCode = UInt16(clamping: newValue) }
+        @inline(__always) get { Int32(refusalCode) }
+        @inline(__always) set { refusalCode = UInt16(clamping: newValue) }
     }
 
     /// How much of what was held `ready` stands for; `UInt32.max` from there on.
     var readyCount: UInt64 {
-        get { UInt64(readyUnits) }
-        set { readyUnits = UInt32(clamping: newValue) }
+        @inline(__always) get { UInt64(readyUnits) }
+        @inline(__always) set { readyUnits = UInt32(clamping: newValue) }
     }
 
     /// The interrupt that its irqfd is bound to, if it has one.

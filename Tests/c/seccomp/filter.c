@@ -32,7 +32,8 @@ static const struct {
     CALL(newfstatat), CALL(openat),  CALL(pread64), CALL(preadv2), CALL(prctl), CALL(prlimit64),
     CALL(pwrite64), CALL(read),  CALL(restart_syscall), CALL(rseq), CALL(rt_sigaction), CALL(rt_sigprocmask),
     CALL(rt_sigreturn), CALL(sched_setaffinity), CALL(set_robust_list), CALL(timerfd_create), CALL(timerfd_settime),
-    CALL(write), CALL(socket), CALL(connect), CALL(sendmsg), CALL(recvmsg), CALL(ppoll), CALL(gettid),
+    CALL(write), CALL(socket), CALL(connect), CALL(sendmsg), CALL(recvmsg), CALL(ppoll),
+    CALL(sched_yield), CALL(gettid),
 
 #if defined(__x86_64__)
     CALL(epoll_wait), CALL(poll), CALL(readlink), // elsewhere epoll_pwait, ppoll and readlinkat stand for them
