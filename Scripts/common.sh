@@ -55,3 +55,8 @@ c_api() { grep -oE '\birqmux_[a-z0-9_]+\(' Sources/CIRQMuxHeader/include/irqmux.
 
 # The version that the C library tells.
 c_version() { sed -n 's/.*irqmux_version_text.*return "\(.*\)".*/\1/p' Sources/CIRQMuxHeader/support.c; }
+
+# In front of a command that must not outlive whoever started it, however that one ends: timeout's group of its own, for
+# one, hears nothing of a Ctrl-C.
+with_parent=()
+if command -v setpriv >/dev/null; then with_parent=(setpriv --pdeathsig KILL); fi

@@ -100,7 +100,7 @@ machine=(
 )
 : >"$work/guest"
 status=0
-timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-300}" "$qemu" "${machine[@]}" \
+"${with_parent[@]}" timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-300}" "${with_parent[@]}" "$qemu" "${machine[@]}" \
     -kernel "$folder/vmlinux" -initrd "$work/initramfs" -serial stdio -serial "file:$work/guest" \
     -append "console=ttyS0 intel_iommu=on iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 VARIANT=default" \
     </dev/null >"$work/console.log" 2>"$work/qemu.log" || status=$?

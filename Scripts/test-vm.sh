@@ -85,7 +85,7 @@ boot() {
     initramfs=$work/$name.initramfs
     name=${name%%[-+]*}
     [[ $variant == default ]] || name="$name $variant"
-    Scripts/vm/tries.sh "$name" "$folder" "$initramfs" "$variant" "$output" \
+    exec "${with_parent[@]}" Scripts/vm/tries.sh "$name" "$folder" "$initramfs" "$variant" "$output" \
         BUNDLE="$bundle" PARTS="$parts" REQUESTS="$requests" SEED="$seed"
 }
 

@@ -34,7 +34,8 @@ machine=(
 : >"$output/results"
 words="VARIANT=$variant $*"
 status=0
-timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-600}" qemu-system-x86_64 "${machine[@]}" \
+"${with_parent[@]}" timeout --kill-after=10 "${IRQMUX_VM_LIMIT:-600}" \
+    "${with_parent[@]}" qemu-system-x86_64 "${machine[@]}" \
     -kernel "$kernel/vmlinux" -initrd "$initramfs" -serial stdio -serial "file:$output/results" \
     -append "console=ttyS0 intel_iommu=$iommu iommu=pt no_timer_check nowatchdog panic=-1 loglevel=3 $words" \
     </dev/null >"$output/console.log" 2>"$output/qemu.log" || status=$?

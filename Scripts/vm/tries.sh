@@ -19,7 +19,7 @@ for try in first second; do
     rm -rf "$output"
     mkdir -p "$output"
     : >"$output/results"
-    Scripts/vm/boot.sh "$folder" "$initramfs" "$variant" "$output" "$@" &
+    "${with_parent[@]}" Scripts/vm/boot.sh "$folder" "$initramfs" "$variant" "$output" "$@" &
     pid=$!
     tail -n +1 -s 0.2 -f --pid="$pid" "$output/results" | awk -F '\t' -v name="$name" '
         $1 == "pass" || $1 == "fail" || $1 == "skip" {

@@ -25,6 +25,10 @@ internal import IRQMux
     var tracer: irqmux_tracer?
     var tracerContext: UnsafeMutableRawPointer?
     var traced: UInt32 = 0
+    /// Who is told of events: the handler, or what tells the tracer after it. Looked at for each event, so that nothing
+    /// else has to be.
+    var receiver: irqmux_handler?
+    var receiverContext: UnsafeMutableRawPointer?
     /// The mux is at work, and its caller's functions may not call it.
     var isBusy = false
     /// The handler of events runs.
@@ -45,6 +49,8 @@ internal import IRQMux
         self.flags = flags
         unsafe self.handler = handler
         unsafe self.context = context
+        unsafe receiver = handler
+        unsafe receiverContext = context
     }
 
     var hasOwnThread: Bool { flags & UInt32(IRQMUX_OWN_THREAD) != 0 }

@@ -13,53 +13,91 @@ internal import InterruptModel
 private func deliver(_ instance: InstanceRef) -> Int32 {
     // SAFETY: on the mux's thread, where the instance and its mux stay: they are not destroyed from within a handler.
     let mux = unsafe instance.at.pointee.mux
-    guard let handler = unsafe instance.at.pointee.handler else { return 0 }
-    let context = unsafe instance.at.pointee.context
+    guard unsafe instance.at.pointee.receiver != nil else { return 0 }
     let handle = unsafe instance.at.pointee.handle
-    var told = irqmux_event()
-    told.size = UInt32(truncatingIfNeeded: MemoryLayout<irqmux_event>.size)
-    told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
+    var event = irqmux_event()
+    makeInterrupt(&event)
     var count: Int32 = 0
-    while unsafe !mux.pointee.isStopping, let event = unsafe mux.pointee.next() {
-        // All but the event's own words stays as it is from one interrupt to the next.
-        fill(&told, event)
-        count &+= 1
-        // SAFETY: as above. While the handler runs, calls on the mux are welcome.
-        unsafe instance.at.pointee.isBusy = false
-        unsafe handler(context, handle, &told)
-        unsafe instance.at.pointee.isBusy = true
-        if unsafe instance.at.pointee.traced != 0 { traceEvent(instance, told) }
-        if told.kind != UInt32(IRQMUX_EVENT_INTERRUPT) { makeInterrupt(&told) }
+    // SAFETY: `told` is `event`, which stays in place until the closure returns.
+    unsafe withUnsafeMutablePointer(to: &event) { told in
+        let record = unsafe interruptRecord(of: told)
+        while unsafe !mux.pointee.isStopping {
+            switch unsafe mux.pointee.next(into: record) {
+            case .interrupt:
+                // All but the interrupt's own words stays as it is from one to the next.
+                unsafe tell(instance, handle, told)
+            case .other:
+                unsafe fillOther(&told.pointee, mux.pointee.takeOther())
+                unsafe tell(instance, handle, told)
+                unsafe makeInterrupt(&told.pointee)
+            case .nothing: return
+            }
+            count &+= 1
+        }
     }
     return count
 }
 
-/// An event as C has it; `told` is as `makeInterrupt` leaves it.
+/// While the handler runs, calls on the mux are welcome.
 @inline(__always)
-private func fill(_ told: inout irqmux_event, _ event: VectorEvent) {
-    told.tag = event.tag
-    told.count = event.count
-    told.ticks = event.ticks
-    told.index = event.vector.index.rawValue
-    told.number = event.vector.number
-    told.vector = irqmux_vector(event.id)
-    guard case .interrupt = event.kind else { return fillOther(&told, event.kind, event.id) }
+private func tell(_ instance: InstanceRef, _ handle: irqmux_mux, _ event: UnsafeMutablePointer<irqmux_event>) {
+    // SAFETY: as in `deliver`, which has seen that there is a receiver.
+    unsafe instance.at.pointee.isBusy = false
+    unsafe instance.at.pointee.receiver.unsafelyUnwrapped(instance.at.pointee.receiverContext, handle, event)
+    unsafe instance.at.pointee.isBusy = true
 }
 
-/// As `fill` expects it: an interrupt, of which the words that differ are still to be filled in.
+/// Lets events go to the handler, and to the tracer after it where it asked for events.
+func receiveEvents(_ instance: InstanceRef) {
+    // SAFETY: on the mux's thread.
+    let handler = unsafe instance.at.pointee.handler
+    guard unsafe handler != nil, unsafe instance.at.pointee.traced & UInt32(IRQMUX_TRACE_EVENTS) != 0 else {
+        unsafe instance.at.pointee.receiver = handler
+        unsafe instance.at.pointee.receiverContext = instance.at.pointee.context
+        return
+    }
+    unsafe instance.at.pointee.receiverContext = UnsafeMutableRawPointer(instance.at)
+    unsafe instance.at.pointee.receiver = { at, mux, event in
+        // SAFETY: set as the context just above, and called with it by `deliver`, while the instance is there.
+        let instance = unsafe InstanceRef(at: at!.assumingMemoryBound(to: Instance.self))
+        unsafe instance.at.pointee.handler?(instance.at.pointee.context, mux, event)
+        unsafe instance.at.pointee.isBusy = true
+        unsafe traceEvent(instance, event!.pointee)
+    }
+}
+
+/// The part of an event that `Mux.next(into:)` writes.
+@inline(__always)
+private func interruptRecord(of event: UnsafeMutablePointer<irqmux_event>) -> UnsafeMutablePointer<InterruptRecord> {
+    // SAFETY: inside the event; support.c asserts that it has these words in this order.
+    unsafe (UnsafeMutableRawPointer(event) + interruptRecordOffset).assumingMemoryBound(to: InterruptRecord.self)
+}
+
+/// Where an event has what `InterruptRecord` has.
+let interruptRecordOffset = 8
+
+/// As `next(into:)` expects it: an interrupt, of which the words that differ are still to be written.
 @inline(never)
 private func makeInterrupt(_ told: inout irqmux_event) {
+    told.size = UInt32(truncatingIfNeeded: MemoryLayout<irqmux_event>.size)
     told.kind = UInt32(IRQMUX_EVENT_INTERRUPT)
     told.error = 0
     told.detail = 0
 }
 
-/// What is not an interrupt.
+/// What comes rarely, interrupts that were held among it; `told` is as `makeInterrupt` leaves it.
 @inline(never)
-private func fillOther(_ told: inout irqmux_event, _ kind: VectorEvent.Kind, _ id: VectorID) {
+private func fillOther(_ told: inout irqmux_event, _ event: VectorEvent?) {
+    guard let event else { return }
+    told.tag = event.tag
+    told.count = event.count
+    told.ticks = event.ticks
+    told.index = event.vector.index.rawValue
+    told.number = event.vector.number
+    let id = event.id
     told.vector = irqmux_vector(bits: 0)
-    switch kind {
-    case .interrupt: break
+    switch event.kind {
+    case .interrupt: told.vector = irqmux_vector(id)
     case .timer: told.kind = UInt32(IRQMUX_EVENT_TIMER)
     case .source: told.kind = UInt32(IRQMUX_EVENT_SOURCE)
     case .doorbell: told.kind = UInt32(IRQMUX_EVENT_DOORBELL)
@@ -189,8 +227,21 @@ public func irqmux_mux_dispatch(_ mux: irqmux_mux, _ timeout: UInt64) -> Int32 {
         // SAFETY: on the mux's thread.
         unsafe instance.at.pointee.mux.pointee.beginRun()
         try unsafe instance.at.pointee.mux.pointee.wait(timeout: timeout)
-        return deliver(instance)
+        return try deliverAll(instance)
     }
+}
+
+/// Hands out what is ready, also where the kernel gives it in parts. It ends when handlers signal for ever.
+private func deliverAll(_ instance: InstanceRef) throws(MuxError) -> Int32 {
+    var count = deliver(instance)
+    var part = count
+    for _ in 0..<63 where part >= Int32(EventLoop.fullFetch) {
+        // SAFETY: on the mux's thread.
+        try unsafe instance.at.pointee.mux.pointee.wait(timeout: 0)
+        part = deliver(instance)
+        count &+= part
+    }
+    return count
 }
 
 @c @implementation
@@ -211,9 +262,14 @@ public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irq
         let size = MemoryLayout<irqmux_event>.size
         // SAFETY: `event` is the caller's to be written, as much of it as its size says.
         guard unsafe event.pointee.size != UInt32(size) else {
-            guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
-            unsafe makeInterrupt(&event.pointee)
-            unsafe fill(&event.pointee, next)
+            let mux = unsafe instance.at.pointee.mux
+            switch unsafe mux.pointee.next(into: interruptRecord(of: event)) {
+            case .nothing: return 0
+            case .interrupt: unsafe makeInterrupt(&event.pointee)
+            case .other:
+                unsafe makeInterrupt(&event.pointee)
+                unsafe fillOther(&event.pointee, mux.pointee.takeOther())
+            }
             return 1
         }
         // Of another version: its size is looked at before an event is taken for it.
@@ -222,7 +278,7 @@ public func irqmux_mux_next(_ mux: irqmux_mux, _ event: UnsafeMutablePointer<irq
         // SAFETY: on the mux's thread.
         guard let next = unsafe instance.at.pointee.mux.pointee.next() else { return 0 }
         makeInterrupt(&told)
-        fill(&told, next)
+        fillOther(&told, next)
         try unsafe give(event, size, &told, operation)
         return 1
     }

@@ -123,6 +123,7 @@ public func irqmux_trace_set(
         unsafe instance.at.pointee.tracer = tracer
         unsafe instance.at.pointee.tracerContext = context
         unsafe instance.at.pointee.traced = tracer == nil ? 0 : what
+        receiveEvents(instance)
         return 0
     }
 }

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "irqmux.h"
 #include "irqmux_support.h"
 
 #include <errno.h>
@@ -6,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +15,11 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+// The words that `InterruptRecord` in Sources/IRQMux has, in its order: interrupts are written by the mux itself.
+_Static_assert(offsetof(irqmux_event, vector) == 8 && offsetof(irqmux_event, tag) == 16, "as InterruptRecord");
+_Static_assert(offsetof(irqmux_event, count) == 24 && offsetof(irqmux_event, ticks) == 32, "as InterruptRecord");
+_Static_assert(offsetof(irqmux_event, index) == 40 && offsetof(irqmux_event, number) == 44, "as InterruptRecord");
 
 // Initial-exec, because the general model calls __tls_get_addr, which may allocate.
 static _Thread_local __attribute__((tls_model("initial-exec"))) struct irqmux_last_error last = {0, 0, "", ""};

@@ -14,10 +14,13 @@ public struct Event: Sendable {
     public let kind: Kind
     /// The source; meaningless for a timer.
     public let source: SourceID
-    /// What the source or timer was added with.
-    public let tag: UInt64
+    // The order matters to whoever copies both of `count` and `ticks`: they come in different stores, and one load of
+    // the two, which is what the compiler makes of neighbours, waits for both to leave the store buffer.
+
     /// How many signals the event stands for, where the delivery counts; 0 where it does not.
     public let count: UInt64
+    /// What the source or timer was added with.
+    public let tag: UInt64
     /// When the event was handed out, in ticks of the loop's clock. In a batch of quick events one stamp serves up to
     /// eight of them, so it may be about a microsecond old.
     public let ticks: UInt64

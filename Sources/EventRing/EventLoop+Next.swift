@@ -11,7 +11,7 @@ extension EventLoop {
     /// Never enters the kernel and never waits.
     public mutating func next() -> Event? {
         while true {
-            guard position != end || refill() else { return nextWithoutCompletion() }
+            guard position != end || refill() else { break }
             let completion = queue[position]
             position &+= 1
             fetchAhead()
@@ -25,6 +25,10 @@ extension EventLoop {
             }
             if let event = settle(completion, token) { return event }
         }
+        // In line: an event of its own that only passes through here would be copied by words wider than those that it
+        // was written by, and wait for them.
+        if let (index, count) = direct.takeReady() { return nextDirect(index, count) }
+        return nextTimer()
     }
 
     /// Asks for the cache line of the source four events on: with thousands of sources the table does not fit the first
@@ -42,8 +46,8 @@ extension EventLoop {
     private mutating func makeEvent(_ index: UInt32, kind: Event.Kind = .signal, count: UInt64 = 0) -> Event {
         takeStamp()
         return Event(
-            kind: kind, source: SourceID(index: index, generation: sources[index].generation), tag: sources[index].tag,
-            count: count, ticks: stamp)
+            kind: kind, source: SourceID(index: index, generation: sources[index].generation), count: count,
+            tag: sources[index].tag, ticks: stamp)
     }
 
     /// Takes what has come, once a wait. One acquire and one release a batch.
@@ -59,26 +63,29 @@ extension EventLoop {
         return true
     }
 
-    /// What is neither a ring's nor epoll's: sources read directly, and timers. Ends the batch when there is nothing.
-    @inline(never)
-    private mutating func nextWithoutCompletion() -> Event? {
-        if let (index, count) = direct.takeReady() {
-            if !inBatch { beginBatch() }
-            sources[index].taken &+= count
-            sources[index].notifications &+= 1
-            let repeats = sources[index].delivery != .acknowledged
-            if !repeats {
-                direct.remove(index)
-                sources[index].phase = .idle
-            }
-            return makeEvent(index, count: sources[index].delivery == .edge ? 0 : count)
+    /// What the loop read itself.
+    @inline(__always)
+    private mutating func nextDirect(_ index: UInt32, _ count: UInt64) -> Event {
+        if !inBatch { beginBatch() }
+        sources[index].taken &+= count
+        sources[index].notifications &+= 1
+        let delivery = sources[index].delivery
+        if delivery == .acknowledged {
+            direct.remove(index)
+            sources[index].phase = .idle
         }
+        return makeEvent(index, count: delivery == .edge ? 0 : count)
+    }
+
+    /// A timer that is due. Ends the batch when there is none.
+    @inline(never)
+    private mutating func nextTimer() -> Event? {
         if let timer = timers.takeDue() {
             if !inBatch { beginBatch() }
             takeStamp()
             statistics.timers &+= 1
             return Event(
-                kind: .timer, source: SourceID(index: .max, generation: 0), tag: timer.tag, count: timer.intervals,
+                kind: .timer, source: SourceID(index: .max, generation: 0), count: timer.intervals, tag: timer.tag,
                 ticks: stamp)
         }
         if inBatch { endBatch() }

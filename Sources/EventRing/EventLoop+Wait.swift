@@ -104,7 +104,8 @@ extension EventLoop {
         return position != queue.end
     }
 
-    static var fullFetch: UInt32 { 20 }
+    /// How many completions one entry into the kernel brings at most, so that more may be there.
+    package static var fullFetch: UInt32 { 20 }
     private static var burst: UInt32 { 8 }
     private static var most: UInt32 { 512 }
 

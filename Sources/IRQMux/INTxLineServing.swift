@@ -59,10 +59,11 @@ extension Mux {
         guard way.bypasses || wasInService else { return }
         // Until the device is unmasked, it may be acknowledged.
         entries[slot].inService = true
+        // Listen first: the unmasking may fire at once.
+        if let source = entries[slot].source { try? loop.arm(source) }
         // The owner's mask was the way to the loop so far; from now on it is the device's.
         try setDevice(slot, entries[slot].deviceMasked ? .mask : .unmask)
         entries[slot].inService = false
-        if let source = entries[slot].source { try? loop.arm(source) }
     }
 
     /// The device signals the loop again, which goes by `route`.

@@ -10,22 +10,53 @@ extension Mux {
     /// Asking for the next event says that the last one has been dealt with: an INTx is acknowledged here, unless the
     /// mux was made to leave that to its owner.
     public mutating func next() -> VectorEvent? {
+        advance(
+            { mux, slot, count, ticks in mux.interrupt(slot, count, ticks) },
+            { _, event in event })
+    }
+
+    /// `next`, with an interrupt written where its receiver reads it: what a receiver that is not inlined saves is a
+    /// copy of each event. Everything else is to be fetched by `takeOther`.
+    package mutating func next(into record: UnsafeMutablePointer<InterruptRecord>) -> Handed {
+        // SAFETY: the caller's, who has room for one; it is only written.
+        advance(
+            { mux, slot, count, ticks in
+                unsafe mux.write(slot, count, ticks, record)
+                return .interrupt
+            },
+            { mux, event in
+                mux.other = event
+                return .other
+            }) ?? .nothing
+    }
+
+    /// What `next(into:)` found when it was no interrupt, or one that was held before.
+    package mutating func takeOther() -> VectorEvent? {
+        defer { other = nil }
+        return other
+    }
+
+    /// One step of either: an interrupt for the handler is told of by its place, and everything else as the event.
+    @inline(__always)
+    private mutating func advance<Told>(
+        _ interrupt: (borrowing Mux, UInt32, UInt64, UInt64) -> Told, _ other: (inout Mux, VectorEvent) -> Told
+    ) -> Told? {
         if unacknowledged != .max { acknowledgeHandedOut() }
-        if scheduler.isActive { return nextScheduled() }
+        if scheduler.isActive { return nextScheduled().map { other(&self, $0) } }
         while true {
-            if firstReady != .max, let event = nextReady() { return event }
+            if firstReady != .max, let event = nextReady() { return other(&self, event) }
             guard let event = loop.next() else { return nil }
             guard event.tag &>> 32 == Self.vectorTag &>> 32 else {
-                if let other = otherEvent(event) { return other }
+                if let told = otherEvent(event) { return other(&self, told) }
                 continue
             }
             let slot = UInt32(truncatingIfNeeded: event.tag)
             guard event.kind == .signal else {
-                if let told = failure(event, slot) { return told }
+                if let told = failure(event, slot) { return other(&self, told) }
                 continue
             }
             if entries[slot].gate.isOpen {
-                if let handed = deliver(slot, event.count, event.ticks) { return handed }
+                if passes(slot) { return interrupt(self, slot, event.count, event.ticks) }
             } else {
                 hold(slot, event.count)
             }
@@ -35,15 +66,39 @@ extension Mux {
     /// Lets one notification pass: `nil` when the mux itself saw to it.
     @inline(__always)
     mutating func deliver(_ slot: UInt32, _ count: UInt64, _ ticks: UInt64) -> VectorEvent? {
+        passes(slot) ? interrupt(slot, count, ticks) : nil
+    }
+
+    /// Lets one notification pass: whether it is the handler's, and has not been seen to by the mux itself.
+    @inline(__always)
+    private mutating func passes(_ slot: UInt32) -> Bool {
         entries[slot].delivered &+= 1
         if entries[slot].index == .intx { beginService(slot) }
         guard entries[slot].route == .handler else {
             if entries[slot].route.isIntoGuest { forward(slot) } else { fanOut(entries[slot].firstTarget) }
-            return nil
+            return false
         }
-        return VectorEvent(
+        return true
+    }
+
+    @inline(__always)
+    private func interrupt(_ slot: UInt32, _ count: UInt64, _ ticks: UInt64) -> VectorEvent {
+        VectorEvent(
             kind: .interrupt, id: VectorID(slot: slot, generation: entries[slot].generation),
             vector: entries[slot].vector, tag: entries[slot].tag, count: count, ticks: ticks)
+    }
+
+    @inline(__always)
+    private func write(
+        _ slot: UInt32, _ count: UInt64, _ ticks: UInt64, _ record: UnsafeMutablePointer<InterruptRecord>
+    ) {
+        // SAFETY: the caller's, with room for one.
+        unsafe record.pointee.handle = VectorID(slot: slot, generation: entries[slot].generation).rawValue &+ 1
+        unsafe record.pointee.tag = entries[slot].tag
+        unsafe record.pointee.count = count
+        unsafe record.pointee.ticks = ticks
+        unsafe record.pointee.index = entries[slot].index.rawValue
+        unsafe record.pointee.number = entries[slot].number
     }
 
     /// Keeps one notification for later. A storm on a shut vector is silenced: its signals wait in the eventfd.

@@ -38,6 +38,8 @@ public struct Mux: ~Copyable {
     var firstReady = UInt32.max
     /// The INTx vector whose event was handed out last and waits for its acknowledgement; `UInt32.max` for none.
     var unacknowledged = UInt32.max
+    /// What `next(into:)` has found for `takeOther`.
+    var other: VectorEvent?
     var serving = false
 
     /// In the tags of sources that are the mux's own; a caller's tags have it clear. Alone, above a place in the

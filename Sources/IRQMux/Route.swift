@@ -88,6 +88,35 @@ public struct VectorEvent: Sendable {
     public let ticks: UInt64
 }
 
+/// What `Mux.next(into:)` found.
+package enum Handed {
+    /// Nothing: a wait is due.
+    case nothing
+    /// An interrupt, which was written into the record.
+    case interrupt
+    /// Something else, which `takeOther` has.
+    case other
+}
+
+/// What is different from one interrupt to the next, in the order in which the C library's event has it.
+package struct InterruptRecord: BitwiseCopyable {
+    /// `VectorID.rawValue` and one, so that none is null.
+    package var handle: UInt64 = 0
+    /// As in `VectorEvent`.
+    package var tag: UInt64 = 0
+    /// As in `VectorEvent`.
+    package var count: UInt64 = 0
+    /// As in `VectorEvent`.
+    package var ticks: UInt64 = 0
+    /// The index's number in VFIO.
+    package var index: UInt32 = 0
+    /// The vector's number within the index.
+    package var number: UInt32 = 0
+
+    /// Nothing yet.
+    package init() {}
+}
+
 /// What a mux calls for each event when it runs by itself.
 public protocol VectorHandler: ~Copyable {
     /// Called on the loop's thread, once an event. May change routes and masks, connect and disconnect, and stop the

@@ -142,6 +142,27 @@ struct MachineScriptTests {
         #expect(output.contains("it hung: no end within 1 s; once more"))
     }
 
+    @Test("a script that is killed takes its QEMU with it")
+    func leavesNothing() throws {
+        let programs = try qemu(#"echo $$ >"$here/pid"; exec sleep 600"#)
+        let told = try programs.run(
+            [
+                "-c",
+                """
+                Scripts/vm/tries.sh made "$HERE/kernel" initramfs default "$HERE/boot" &
+                until [ -s "$HERE/pid" ]; do sleep 0.05; done
+                kill -KILL $!
+                for round in $(seq 600); do
+                    kill -0 "$(cat "$HERE/pid")" 2>/dev/null || exit 0
+                    sleep 0.1
+                done
+                kill "$(cat "$HERE/pid")"
+                exit 1
+                """,
+            ], ["HERE": programs.folder.path])
+        #expect(told.status == 0, "\(told.output)")
+    }
+
     @Test("one that dies twice is a failure")
     func diesTwice() throws {
         let (starts, results, _) = try boot(qemu("exit 134"))

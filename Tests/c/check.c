@@ -1,7 +1,9 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 int failures;
 uint32_t best_tier;
@@ -34,6 +36,22 @@ bool has_kvm(void) {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (fd >= 0) close(fd);
     return fd >= 0;
+}
+
+int make_machine(bool has_irqchip) {
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    CHECK(kvm >= 0);
+    int machine = ioctl(kvm, KVM_CREATE_VM, 0);
+    CHECK(machine >= 0);
+    close(kvm);
+    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+    CHECK((has_irqchip ? ioctl(machine, KVM_CREATE_IRQCHIP, 0) : ioctl(machine, KVM_ENABLE_CAP, &split)) == 0);
+    return machine;
+}
+
+irqmux_gsi_route message(uint32_t data) {
+    irqmux_gsi_route route = {.size = sizeof route, .kind = IRQMUX_GSI_MESSAGE, .address = 0xfee00000, .data = data};
+    return route;
 }
 
 irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *context) {
@@ -90,7 +108,9 @@ static int32_t board_set(void *context, const irqmux_irq_set *set) {
     struct board *board = context;
     board->sets++;
     if (set->size != sizeof *set || set->index > IRQMUX_REQ) return -EINVAL;
-    if (board->reenter.bits) board->reentered = irqmux_mux_stop(board->reenter) ? -1 : irqmux_gsi_room(board->reenter);
+    void (*within)(void *) = board->within;
+    board->within = NULL;
+    if (within) within(board->context);
     if (board->refuse) {
         int32_t answer = board->refuse;
         board->refuse = 0;
