@@ -33,7 +33,7 @@ class AttachedDevice {
     /// One vector signals this eventfd of the mux from now on, or nothing (−1): by one SET_IRQS, unless the device has
     /// a shorter way.
     ///
-    /// - Parameter isAnew: Not by the shorter way, for nobody knows what the vector signals now, or it is to be nothing.
+    /// - Parameter isAnew: Not by the shorter way: nobody knows what the vector signals now, or it is to be nothing.
     final func point(_ vector: Vector, at eventfd: Int32, anew isAnew: Bool = false) throws(DeviceError) {
         if !isAnew, swap(vector, for: eventfd) { return }
         guard case .eventfd(var list) = single.data else { return }
