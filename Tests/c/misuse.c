@@ -117,10 +117,11 @@ struct inside {
 
 static void call_all(void *context) {
     struct inside *inside = context;
-    inside->times++;
     inside->bind = irqmux_mux_bind(inside->mux);
     for (int which = 0; which < all_calls; which++)
         inside->answers[which] = call(which, inside->mux, inside->device, inside->vector);
+    // Last, because another thread may wait for it.
+    inside->times++;
 }
 
 static void answered(const struct inside *inside, int which, int32_t wanted) {
