@@ -36,7 +36,7 @@ struct test {
 
 extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
 extern const struct test message_tests[], misuse_tests[], error_tests[];
-extern const struct test guest_error_tests[], kind_tests[], guest_kind_tests[];
+extern const struct test guest_error_tests[], budget_tests[], kind_tests[], guest_kind_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);
