@@ -93,13 +93,14 @@ int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vect
     case 55: return irqmux_device_reset(mux, device);
     case 56: return irqmux_region_read(mux, device, 0, 0, 4, &number);
     case 57: return irqmux_region_write(mux, device, 0, 0, 4, 0);
+    case 58: return irqmux_source_arm(mux, source);
     // From here on: for any thread.
-    case 58: return irqmux_mux_stop(mux);
-    case 59: return irqmux_mux_fd(mux);
-    case 60: return irqmux_pair_complete(mux, pair);
-    case 61: return irqmux_intx_ioapic_eoi(mux, 1);
-    case 62: return irqmux_statistics_read(mux, &statistics);
-    case 63: return irqmux_histogram_read(mux, &histogram);
+    case 59: return irqmux_mux_stop(mux);
+    case 60: return irqmux_mux_fd(mux);
+    case 61: return irqmux_pair_complete(mux, pair);
+    case 62: return irqmux_intx_ioapic_eoi(mux, 1);
+    case 63: return irqmux_statistics_read(mux, &statistics);
+    case 64: return irqmux_histogram_read(mux, &histogram);
     default: return 1;
     }
 }

@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 int failures;
 uint32_t best_tier;
@@ -84,7 +85,7 @@ void tally_handler(void *context, irqmux_mux mux, const irqmux_event *event) {
 
 static int32_t board_info(void *context, uint32_t index, irqmux_irq_info *info) {
     (void)context;
-    const uint32_t counts[] = {1, 32, BOARD_VECTORS, 1, 0};
+    const uint32_t counts[] = {1, 32, BOARD_VECTORS, 1, 1};
     if (index > IRQMUX_REQ) return -EINVAL;
     info->count = counts[index];
     info->flags = IRQMUX_IRQ_EVENTFD;
@@ -113,7 +114,7 @@ static int32_t board_set(void *context, const irqmux_irq_set *set) {
     if (within) within(board->context);
     if (board->refuse) {
         int32_t answer = board->refuse;
-        board->refuse = 0;
+        if (!board->refuses) board->refuse = 0;
         return answer;
     }
     if (set->action == IRQMUX_ACTION_TRIGGER && set->data == IRQMUX_DATA_NONE && set->count == 0) {
@@ -161,6 +162,9 @@ void board_init(struct board *board) {
 }
 
 void board_raise(struct board *board, uint32_t index, uint32_t number) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    board->signalled = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     board->raised[index][number]++;
     signal_eventfd(board->eventfds[index][number]);
 }

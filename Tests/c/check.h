@@ -35,7 +35,8 @@ struct test {
 };
 
 extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
-extern const struct test message_tests[], misuse_tests[];
+extern const struct test message_tests[], misuse_tests[], error_tests[];
+extern const struct test guest_error_tests[], budget_tests[], kind_tests[], guest_kind_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);
@@ -56,7 +57,7 @@ irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *contex
 irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context);
 
 // Every call that takes a mux, with arguments that are fine otherwise; the first `mux_thread_calls` are for its thread.
-enum { all_calls = 64, mux_thread_calls = 58 };
+enum { all_calls = 65, mux_thread_calls = 59 };
 int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vector);
 
 // Counts what a handler was given, by kind.
@@ -80,9 +81,11 @@ struct board {
     int32_t eventfds[5][BOARD_VECTORS];
     uint64_t raised[5][BOARD_VECTORS];
     uint32_t sets, released;
-    int32_t refuse;      // what set_irqs answers next
+    int32_t refuse;      // what set_irqs answers next,
+    bool refuses;        // or to all until it is taken back
     bool line, masked;   // INTx: asserted, masked by itself or by request
     int32_t unmask;      // INTx: the eventfd that unmasks
+    uint64_t signalled;  // when it signalled last, CLOCK_MONOTONIC
     void (*within)(void *context); // called from within the next set_irqs
     void *context;
 };

@@ -132,9 +132,87 @@ static void owner_keeps_the_table(void) {
     close(machine);
 }
 
+// What the board does when its unmasking eventfd is signalled, as a kernel's device would.
+static uint64_t take_unmask(struct board *board) {
+    uint64_t count = 0;
+    if (board->unmask < 0 || read(board->unmask, &count, sizeof count) != sizeof count) return 0;
+    board->masked = false;
+    board_assert(board, board->line);
+    return count;
+}
+
+static void serve_line(bool has_irqchip, irqmux_intx_service service) {
+    struct tally tally = {0};
+    irqmux_mux mux = mux_of(IRQMUX_EXPLICIT_ACK, tally_handler, &tally);
+    struct board board;
+    irqmux_device device;
+    irqmux_vector vector;
+    connect_board(mux, &board, &device, 0, NULL);
+    service.size = sizeof service;
+    service.machine = make_machine(has_irqchip);
+    EQUAL(irqmux_guest_attach(mux, service.machine, has_irqchip ? IRQMUX_TABLE_IRQCHIP : IRQMUX_TABLE_EMPTY), 0);
+    if (!has_irqchip) {
+        // The IOAPIC's own entry: level-triggered.
+        irqmux_gsi_route wanted = message(0x8000 | service.apic_vector);
+        EQUAL(irqmux_gsi_set(mux, service.gsi, &wanted), 0);
+        EQUAL(irqmux_gsi_commit(mux), 1);
+    }
+    irqmux_connection connection = {.size = sizeof connection, .index = IRQMUX_INTX, .count = 1};
+    EQUAL(irqmux_vectors_connect(mux, device, &connection, &vector), 0);
+    EQUAL(drain(mux), 0);
+    EQUAL(irqmux_intx_serve(mux, vector, &service), 0);
+    take_unmask(&board);
+    CHECK(!board.masked && board.unmask >= 0);
+    EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), !has_irqchip);
+    EQUAL(take_unmask(&board), !has_irqchip);
+    for (int round = 0; round < 5; round++) {
+        board_assert(&board, true);
+        CHECK(board.masked);
+        // Past the process: nobody sees it here.
+        EQUAL(drain(mux), 0);
+        if (has_irqchip) continue;
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector + 1), 0);
+        EQUAL(take_unmask(&board), 0);
+        // Ended while the device still asserts: it fires again; then quiet.
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 1);
+        EQUAL(take_unmask(&board), 1);
+        CHECK(board.masked);
+        board.line = false;
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 1);
+        EQUAL(take_unmask(&board), 1);
+        CHECK(!board.masked);
+    }
+    // Back to the handler.
+    board.line = false;
+    EQUAL(irqmux_intx_stop(mux, vector, NULL), 0);
+    EQUAL(drain(mux), 0);
+    EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 0);
+    CHECK(!board.masked);
+    board_assert(&board, true);
+    EQUAL(drain(mux), 1);
+    EQUAL(tally.last.vector.bits, vector.bits);
+    board.line = false;
+    EQUAL(irqmux_vector_acknowledge(mux, vector), 0);
+    irqmux_ledger ledger = {.size = sizeof ledger};
+    EQUAL(irqmux_ledger_read_device(mux, device, &ledger), 0);
+    EQUAL(ledger.unexplained, 0);
+    EQUAL(irqmux_mux_destroy(mux), 0);
+    close(service.machine);
+}
+
+static void broadcast_line(void) {
+    serve_line(false, (irqmux_intx_service){.way = IRQMUX_WAY_IOAPIC_BROADCAST, .gsi = 30, .apic_vector = 0x51});
+}
+
+static void resampled_line(void) {
+    serve_line(true, (irqmux_intx_service){.way = IRQMUX_WAY_KERNEL_RESAMPLE, .gsi = 11});
+}
+
 const struct test guest_tests[] = {
     {"a vector goes into a guest, by a detour, and back, and every signal is accounted for", routes, false},
     {"pairs are made, completed from anywhere, and gone when removed", pairs, false},
+    {"a line by IOAPIC broadcast goes past the process, and its end is told by vector", broadcast_line, false},
+    {"a line that KVM resamples goes past the process", resampled_line, false},
     {"where the owner commits the table, the mux does not", owner_keeps_the_table, false},
     {NULL, NULL, false},
 };

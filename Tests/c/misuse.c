@@ -55,6 +55,8 @@ static void foreign_handles(void) {
     irqmux_source no_source = {0}, odd_source = {0x300000002};
     FAILS(irqmux_source_remove(mux, no_source), EINVAL);
     FAILS(irqmux_source_remove(mux, odd_source), EBADF);
+    FAILS(irqmux_source_arm(mux, no_source), EINVAL);
+    FAILS(irqmux_source_arm(mux, odd_source), EBADF);
     irqmux_timer odd_timer = {0x300000002};
     FAILS(irqmux_timer_remove(mux, odd_timer), EBADF);
     EQUAL(irqmux_mux_destroy(mux), 0);
@@ -117,10 +119,11 @@ struct inside {
 
 static void call_all(void *context) {
     struct inside *inside = context;
-    inside->times++;
     inside->bind = irqmux_mux_bind(inside->mux);
     for (int which = 0; which < all_calls; which++)
         inside->answers[which] = call(which, inside->mux, inside->device, inside->vector);
+    // Last, because another thread may wait for it.
+    inside->times++;
 }
 
 static void answered(const struct inside *inside, int which, int32_t wanted) {
@@ -135,12 +138,12 @@ static void all_refused(const struct inside *inside, int32_t running, int32_t de
     EQUAL(inside->bind, -EDEADLK);
     for (int which = 0; which < mux_thread_calls; which++)
         answered(inside, which, which == destroying ? destroy : which <= last_running ? running : -EDEADLK);
-    answered(inside, 58, 0);
-    answered(inside, 59, -ENOTSUP);
-    answered(inside, 60, -EBADF);
-    answered(inside, 61, 0);
-    answered(inside, 62, 0);
-    answered(inside, 63, 0);
+    answered(inside, mux_thread_calls, 0);
+    answered(inside, mux_thread_calls + 1, -ENOTSUP);
+    answered(inside, mux_thread_calls + 2, -EBADF);
+    answered(inside, mux_thread_calls + 3, 0);
+    answered(inside, mux_thread_calls + 4, 0);
+    answered(inside, mux_thread_calls + 5, 0);
 }
 
 static void call_all_within(struct tally *tally) {

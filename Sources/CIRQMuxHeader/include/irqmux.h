@@ -150,9 +150,9 @@ typedef struct irqmux_budget {
     uint32_t size;
     uint32_t vectors;       // in: vectors that will be connected
     uint32_t guest_vectors; // in: how many of them may be routed into a guest
-    uint32_t intx_lines;    // in: lines served to a guest past the process
+    uint32_t intx_lines;    // in: how many of them are INTx; counted as if served to a guest past the process
     uint32_t targets;       // in: targets of all fan-outs
-    uint32_t needed;        // out: descriptors that the mux will hold at most, devices of its own not counted
+    uint32_t needed;        // out: descriptors that the mux will hold at most; see docs/c-abi.md
     uint32_t limit;         // out: RLIMIT_NOFILE
     uint32_t open;          // out: descriptors that this process has open
 } irqmux_budget;
@@ -235,9 +235,14 @@ int32_t irqmux_ring_read(irqmux_mux mux, irqmux_ring *ring);
 enum { IRQMUX_EDGE = 0, IRQMUX_COUNTED = 1, IRQMUX_ACKNOWLEDGED = 2 };
 
 // Listens to an eventfd of the caller's as well. `tag` has its highest bit clear. IRQMUX_EDGE: one event for one or
-// more signals, counter left alone; IRQMUX_COUNTED: counter taken. Thread: mux. Blocks: mux.
-// Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOSPC.
+// more signals, counter left alone; IRQMUX_COUNTED: counter taken; IRQMUX_ACKNOWLEDGED: likewise, and then nothing
+// until irqmux_source_arm. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOSPC, -EMFILE (but for IRQMUX_EDGE).
 int32_t irqmux_source_add(irqmux_mux mux, int32_t fd, uint64_t tag, uint32_t delivery, irqmux_source *source);
+
+// Listens again to a source of IRQMUX_ACKNOWLEDGED whose event was dealt with; what came meanwhile is one event. No
+// effect on one that is listened to. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
+int32_t irqmux_source_arm(irqmux_mux mux, irqmux_source source);
 
 // Stops listening; no event of it is handed out any more. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
 int32_t irqmux_source_remove(irqmux_mux mux, irqmux_source source);
