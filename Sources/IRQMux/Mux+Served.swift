@@ -184,9 +184,14 @@ extension Mux: ServedHost {
         return try device.set(request)
     }
 
-    package mutating func assign(_ slot: UInt32, _ eventFD: Int32, anew isAnew: Bool) throws(DeviceError) {
+    package mutating func assign(
+        _ slot: UInt32, _ eventFD: Int32, atBypass isBypassed: Bool, anew isAnew: Bool
+    ) throws(DeviceError) {
         guard let device = devices[Int(entries[slot].device)] else { return }
-        try device.point(entries[slot].vector, at: eventFD, anew: isAnew)
+        let vector = Vector(entries[slot].index, entries[slot].number)
+        let before = device.raisedCount(vector) ?? 0
+        try device.point(vector, at: eventFD, anew: isAnew)
+        notePointed(slot, atBypass: isBypassed, before: before, after: device.raisedCount(vector) ?? 0)
     }
 
     package mutating func swap(_ slot: UInt32, for eventFD: Int32) -> Bool {

@@ -111,7 +111,7 @@ extension ServedHost where Self: ~Copyable {
             throw MuxError("SET_IRQS", errno: EIO, remedy: "the host took back vectors that it had given")
         }
         for number in 0..<min(count, UInt32(places.count)) where assigned(number, places) >= 0 {
-            if let slot = slot(of: places[Int(number)]) { restore(slot, since: raisedCount(slot)) }
+            if let slot = slot(of: places[Int(number)]) { restore(slot) }
         }
     }
 
@@ -142,7 +142,7 @@ extension ServedHost where Self: ~Copyable {
                 for number in start..<number {
                     guard let slot = slot(of: places[number]) else { continue }
                     if isRefused {
-                        restore(slot, since: raisedCount(slot))
+                        restore(slot)
                     } else {
                         giveBack(slot)
                     }

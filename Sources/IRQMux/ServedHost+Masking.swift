@@ -168,9 +168,8 @@ extension ServedHost where Self: ~Copyable {
     private mutating func leaveBypass(_ slot: UInt32) throws(MuxError) {
         guard self[isSettled: slot] else { return }
         do throws(MuxError) { try pointServed(slot, atBypass: false) } catch {
-            let before = raisedCount(slot)
-            do throws(DeviceError) { try assign(slot, -1, anew: true) } catch { throw MuxError(error) }
-            takeAway(slot, since: before)
+            do throws(DeviceError) { try assign(slot, -1, atBypass: false, anew: true) } catch { throw MuxError(error) }
+            takeAway(slot)
         }
     }
 
@@ -181,29 +180,29 @@ extension ServedHost where Self: ~Copyable {
         let wasTakenAway = self[isTakenAway: slot]
         let target = eventFD(slot, atBypass: isBypassed)
         guard target >= 0, wasTakenAway || isAtBypass(slot) != isBypassed else { return }
-        let before = raisedCount(slot)
-        do throws(DeviceError) { try assign(slot, target, anew: wasTakenAway) } catch {
+        do throws(DeviceError) { try assign(slot, target, atBypass: isBypassed, anew: wasTakenAway) } catch {
             // The refusal may have taken the vector's eventfd away: give it back.
-            if !wasTakenAway { restore(slot, since: before) }
+            if !wasTakenAway { restore(slot) }
             throw MuxError(error)
         }
-        giveBack(slot)
-        notePointed(slot, atBypass: isBypassed, before: before, after: raisedCount(slot))
+        if wasTakenAway { giveBack(slot) }
     }
 
     /// Gives a vector once more what it signals, for nobody knows whether it does.
-    ///
-    /// - Parameter before: What the device had raised when that came into doubt.
-    mutating func restore(_ slot: UInt32, since before: UInt64) {
+    mutating func restore(_ slot: UInt32) {
+        let isBypassed = isAtBypass(slot)
         do throws(DeviceError) {
-            try assign(slot, eventFD(slot, atBypass: isAtBypass(slot)), anew: true)
+            try assign(slot, eventFD(slot, atBypass: isBypassed), atBypass: isBypassed, anew: true)
             giveBack(slot)
-        } catch { takeAway(slot, since: before) }
+        } catch {
+            let count = raisedCount(slot)
+            notePointed(slot, atBypass: false, before: count, after: count)
+            takeAway(slot)
+        }
     }
 
     /// The vector signals nothing any more.
-    private mutating func takeAway(_ slot: UInt32, since before: UInt64) {
-        notePointed(slot, atBypass: false, before: before, after: raisedCount(slot))
+    private mutating func takeAway(_ slot: UInt32) {
         self[isTakenAway: slot] = true
         self[mayHaveLost: slot] = true
     }

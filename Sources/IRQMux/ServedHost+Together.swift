@@ -123,7 +123,7 @@ extension ServedHost where Self: ~Copyable {
             guard former[Int(number)] >= 0, state.eventFD(Vector(index, number)) != former[Int(number)],
                 let slot = slot(of: places[Int(number)])
             else { continue }
-            restore(slot, since: raisedCount(slot))
+            restore(slot)
         }
     }
 

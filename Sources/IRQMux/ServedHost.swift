@@ -61,8 +61,10 @@ package protocol ServedHost: ~Copyable {
     /// One SET_IRQS. Returns how many vectors could be had where there are too few, otherwise 0.
     mutating func set(_ request: IRQRequest, on device: DeviceID) throws(DeviceError) -> UInt32
     /// Lets one vector signal an eventfd, or nothing (−1): one SET_IRQS, or the device's shorter way, unless it is to
-    /// be assigned anew.
-    mutating func assign(_ slot: UInt32, _ eventFD: Int32, anew isAnew: Bool) throws(DeviceError)
+    /// be assigned anew. When that is done it is noted, as by `notePointed`.
+    mutating func assign(
+        _ slot: UInt32, _ eventFD: Int32, atBypass isBypassed: Bool, anew isAnew: Bool
+    ) throws(DeviceError)
     /// The device's shorter way alone, if it has one.
     mutating func swap(_ slot: UInt32, for eventFD: Int32) -> Bool
     /// What one request can carry. An index is not restarted behind anybody's back.

@@ -151,9 +151,13 @@ extension Host: ServedHost {
         try carryOut(request)
     }
 
-    mutating func assign(_ slot: UInt32, _ eventFD: Int32, anew isAnew: Bool) throws(DeviceError) {
-        if !isAnew, swap(slot, for: eventFD) { return }
-        _ = try carryOut(IRQRequest(irq, .trigger, start: slot, .eventfd([eventFD])))
+    mutating func assign(
+        _ slot: UInt32, _ eventFD: Int32, atBypass isBypassed: Bool, anew isAnew: Bool
+    ) throws(DeviceError) {
+        if isAnew || !swap(slot, for: eventFD) {
+            _ = try carryOut(IRQRequest(irq, .trigger, start: slot, .eventfd([eventFD])))
+        }
+        vectors[Int(slot)].isAtBypass = isBypassed
     }
 
     mutating func swap(_ slot: UInt32, for eventFD: Int32) -> Bool {
