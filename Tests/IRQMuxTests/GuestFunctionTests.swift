@@ -238,7 +238,8 @@ struct GuestFunctionTests {
         #expect(try one.mux.settle().count == 1)
     }
 
-    @Test("a table wiped behind VFIO's back is repaired, MSI-X or MSI, whichever is on", arguments: [IRQIndex.msix, .msi])
+    @Test(
+        "a table wiped behind VFIO's back is repaired, MSI-X or MSI, whichever is on", arguments: [IRQIndex.msix, .msi])
     func repair(index: IRQIndex) throws {
         var one = try Bench()
         if index == .msix {
