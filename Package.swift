@@ -111,7 +111,8 @@ if embedded {
     // Guest, device, host and a reference under one seed; pure, so a run is a function of its seed.
     package.targets += [
         .target(
-            name: "Simulator", dependencies: ["InterruptModel"], path: "Tests/Simulator", swiftSettings: settings),
+            name: "Simulator", dependencies: ["IRQMux", "InterruptModel"], path: "Tests/Simulator",
+            swiftSettings: settings),
         .executableTarget(
             name: "irqmux-sim", dependencies: ["Simulator"], path: "Tests/sim", swiftSettings: settings),
     ]

@@ -151,7 +151,8 @@ private func tell(
     unsafe told.p99 = snapshot.percentile(99)
     unsafe told.p99_9 = snapshot.percentile(99.9)
     if let buckets = unsafe told.buckets {
-        // SAFETY: the caller has room for IRQMUX_HISTOGRAM_BUCKETS, which a test compares with Histogram's.
+        // SAFETY: the caller has room for IRQMUX_HISTOGRAM_BUCKETS, which is how many there are: Tests/c/vectors.c sees
+        // the last one written, and the one behind it not.
         for bucket in 0..<snapshot.counts.count { unsafe buckets[bucket] = snapshot.counts[bucket] }
     }
     // SAFETY: the caller's to be written, by its size.

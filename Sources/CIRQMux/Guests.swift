@@ -51,7 +51,11 @@ public func irqmux_gsi_allocate(
         guard let gsi = unsafe gsi else { throw Refusal.pointer(operation) }
         // SAFETY: the caller's, who waits.
         let wanted = try unsafe gsiRoute(route, operation)
-        unsafe gsi.pointee = try mux.allocateGSI(wanted)
+        do throws(MuxError) { unsafe gsi.pointee = try mux.allocateGSI(wanted) } catch {
+            // KVM's own word for a table that is full is EINVAL.
+            guard error.errno == EINVAL, mux.guestRoom < wanted.entries else { throw error }
+            throw MuxError(error.operation, errno: ENOSPC, remedy: error.remedy)
+        }
         return 0
     }
 }

@@ -61,14 +61,17 @@ internal import IRQMux
         else { throw Refusal.value(operation, "a number of irqmux_mux_config is out of the range that irqmux.h gives") }
     }
 
-    /// The most descriptors at a time, with some room for those that only live for a moment.
+    /// The most descriptors at a time, as docs/c-abi.md counts them.
     func descriptors(for asked: irqmux_budget) -> UInt32 {
-        // Ring or epoll with its timer, wake-up, notifier; then two for a guest's machine and a look at /proc.
-        let own: UInt64 = 6
-        let lines = UInt64(asked.intx_lines) * 3
-        let guestVectors = UInt64(asked.guest_vectors) + (asked.guest_vectors > 0 ? 1 : 0)
+        // Ring or epoll, wake-up, notifier, the guest's machine; two that are open for a moment, as for /proc.
+        var own: UInt64 = 6
+        // Who spins on one or two sources reads duplicates of them.
+        if case .block = options.loop.waiting {} else { own += 2 }
+        // What the device signals past the process, what unmasks it, a machine; duplicates of what the device signals
+        // for the way through the loop, and of what the loop reads its count from.
+        let lines = UInt64(asked.intx_lines) * 5
         let pairs = UInt64(options.pairs) * 2
-        let sum = own + UInt64(asked.vectors) + guestVectors + lines + pairs + UInt64(asked.targets)
+        let sum = own + UInt64(asked.vectors) + UInt64(asked.guest_vectors) + lines + pairs + UInt64(asked.targets)
         // epoll listens to a duplicate of each descriptor.
         let isEpoll = options.loop.bestTier == .epoll || RingReport.probe().tier == .epoll
         return UInt32(clamping: isEpoll ? sum + UInt64(asked.vectors) + UInt64(options.pairs) : sum)

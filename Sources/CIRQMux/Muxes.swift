@@ -85,6 +85,7 @@ public func irqmux_mux_bind(_ mux: irqmux_mux) -> Int32 {
         let found = try find(mux, operation)
         defer { leave(mux, found) }
         // SAFETY: found, so it stays; the caller sees to it that nobody else uses the mux meanwhile.
+        guard unsafe found.isForeign || !found.instance.at.pointee.isBusy else { throw Refusal.reentered(operation) }
         guard unsafe !found.instance.at.pointee.hasOwnThread, unsafe !found.instance.at.pointee.hasWaited else {
             throw MuxError(operation, errno: EPERM, remedy: "a mux gets its thread once, before anybody has waited")
         }

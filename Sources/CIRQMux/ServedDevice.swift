@@ -58,7 +58,8 @@ extension ServedDevice {
         case UInt32(IRQMUX_AREA_TABLE) where msix != nil: return msix!.readTable(offset: offset, width: width)
         case UInt32(IRQMUX_AREA_PENDING) where msix != nil:
             return msix!.readPending(offset: offset, width: width, on: &mux)
-        case UInt32(IRQMUX_AREA_CONTROL) where msix != nil: return Self.messageControl(of: &msix!)
+        case UInt32(IRQMUX_AREA_CONTROL) where msix != nil:
+            return Self.readControl(offset, width, of: &msix!)
         case UInt32(IRQMUX_AREA_MSI) where msi != nil:
             return UInt64(msi!.read(offset: Int(clamping: offset), width: width, on: &mux))
         case 0...UInt32(IRQMUX_AREA_MSI): throw notServed(operation)
@@ -75,7 +76,7 @@ extension ServedDevice {
             msix!.writeTable(offset: offset, width: width, value, on: &mux)
         case UInt32(IRQMUX_AREA_PENDING) where msix != nil: break
         case UInt32(IRQMUX_AREA_CONTROL) where msix != nil:
-            msix!.writeMessageControl(UInt16(truncatingIfNeeded: value), on: &mux)
+            Self.writeControl(offset, width, value, of: &msix!, on: &mux)
         case UInt32(IRQMUX_AREA_MSI) where msi != nil:
             msi!.write(offset: Int(clamping: offset), width: width, UInt32(truncatingIfNeeded: value), on: &mux)
         case 0...UInt32(IRQMUX_AREA_MSI): throw notServed(operation)
@@ -104,7 +105,27 @@ extension ServedDevice {
 
     // By inout: looking at a noncopyable value through an Optional of a class would consume it.
 
-    private static func messageControl(of guest: inout GuestMSIX) -> UInt64 { UInt64(guest.messageControl) }
+    private static func readControl(_ offset: UInt64, _ width: Int, of guest: inout GuestMSIX) -> UInt64 {
+        guest.table.readMessageControl(at: Int(clamping: offset), width: width)
+    }
+
+    private static func writeControl(
+        _ offset: UInt64, _ width: Int, _ value: UInt64, of guest: inout GuestMSIX, on mux: inout Mux
+    ) {
+        let place = Int(clamping: offset)
+        guard let control = guest.table.messageControl(writing: value, at: place, width: width) else { return }
+        guest.writeMessageControl(control, on: &mux)
+    }
+
+    private static func vectors(of guest: inout GuestMSIX) -> UInt32 { guest.table.count }
+
+    private static func registers(of guest: inout GuestMSI) -> MSIRegisters { guest.registers }
+
+    private static func isReset(_ guest: inout GuestMSIX) -> Bool { !guest.table.isEnabled && guest.table.inUse == 0 }
+
+    private static func isReset(_ guest: inout GuestMSI) -> Bool {
+        !guest.registers.isEnabled && guest.registers.inUseBits == 0
+    }
 
     private static func report(of guest: inout GuestMSIX) -> (GuestMessageReport, Bool) {
         (guest.report, guest.table.isEnabled)
@@ -143,8 +164,18 @@ extension ServedDevice {
         do throws(StateError) { state = try InterruptState(decoding: bytes) } catch {
             throw MuxError(operation, errno: EINVAL, remedy: error.reason.text)
         }
-        guard (state.msix != nil) == (msix != nil), (state.msi != nil) == (msi != nil) else {
+        // Everything that loading the one would refuse is looked for before the other is touched.
+        let vectors = msix == nil ? nil : Self.vectors(of: &msix!)
+        let registers = msi == nil ? nil : Self.registers(of: &msi!)
+        guard state.fits(msixVectors: vectors, msi: registers) else {
             throw MuxError(operation, errno: EINVAL, remedy: StateError.Reason.otherDevice.text)
+        }
+        guard state.line == nil else {
+            throw MuxError(
+                operation, errno: EINVAL, remedy: "the state has INTx, which only GuestFunction of the Swift API loads")
+        }
+        guard msix == nil || Self.isReset(&msix!), msi == nil || Self.isReset(&msi!) else {
+            throw MuxError(operation, errno: EBUSY, remedy: "reset the registers first: IRQMUX_MESSAGES_RESET")
         }
         if msix != nil { try msix!.load(state, on: &mux) }
         if msi != nil { try msi!.load(state, on: &mux) }

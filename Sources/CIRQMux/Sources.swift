@@ -78,6 +78,15 @@ public func irqmux_source_add(
 }
 
 @c @implementation
+public func irqmux_source_arm(_ mux: irqmux_mux, _ source: irqmux_source) -> Int32 {
+    let operation: StaticString = "irqmux_source_arm"
+    return onMux(mux, operation, about: source.bits) { (mux, _) throws(MuxError) in
+        do throws(MuxError) { try mux.armSource(try source.id(operation)) } catch { throw gone(error, operation) }
+        return 0
+    }
+}
+
+@c @implementation
 public func irqmux_source_remove(_ mux: irqmux_mux, _ source: irqmux_source) -> Int32 {
     let operation: StaticString = "irqmux_source_remove"
     return onMux(mux, operation, about: source.bits) { (mux, _) throws(MuxError) in

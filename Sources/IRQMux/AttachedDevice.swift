@@ -30,9 +30,12 @@ class AttachedDevice {
 
     init(generation: UInt32) { self.generation = generation }
 
-    /// One vector signals this eventfd of the mux from now on: by one SET_IRQS, unless the device has a shorter way.
-    final func point(_ vector: Vector, at eventfd: Int32) throws(DeviceError) {
-        if swap(vector, for: eventfd) { return }
+    /// One vector signals this eventfd of the mux from now on, or nothing (−1): by one SET_IRQS, unless the device has
+    /// a shorter way.
+    ///
+    /// - Parameter isAnew: Not by the shorter way: nobody knows what the vector signals now, or it is to be nothing.
+    final func point(_ vector: Vector, at eventfd: Int32, anew isAnew: Bool = false) throws(DeviceError) {
+        if !isAnew, swap(vector, for: eventfd) { return }
         guard case .eventfd(var list) = single.data else { return }
         single.data = .none(count: 0)
         list[0] = eventfd

@@ -70,9 +70,9 @@ extension GuestFunction {
     /// Everything that `load` of the parts would refuse.
     private func check(_ state: InterruptState, on mux: borrowing Mux) throws(MuxError) {
         let registers = msi?.value.registers
-        guard state.msix?.count == msix?.value.table.count, state.msi?.layout == registers?.layout,
-            state.msi?.next == registers?.next
-        else { throw MessageCarrier.otherDevice }
+        guard state.fits(msixVectors: msix?.value.table.count, msi: registers) else {
+            throw MessageCarrier.otherDevice
+        }
         let isReset =
             !isMessaging && (msix?.value.table.inUse ?? 0) == 0 && (registers?.inUseBits ?? 0) == 0
         guard isReset else { throw MessageCarrier.notReset }

@@ -122,14 +122,9 @@ public struct GuestFunction: ~Copyable {
         if let place = place(offset, in: capabilities.msi), let msi {
             return UInt64(msi.value.read(offset: place, width: width, on: &mux))
         }
-        var value = try mux.locate(device).read(Self.configurationRegion, offset, width)
-        guard let control = msix?.value.messageControl else { return value }
-        for index in 0..<width {
-            guard let shift = controlBits(offset + UInt64(index)) else { continue }
-            let byte = UInt64(control >> shift & 0xff)
-            value = value & ~(0xff << UInt64(index * 8)) | byte << UInt64(index * 8)
-        }
-        return value
+        let value = try mux.locate(device).read(Self.configurationRegion, offset, width)
+        guard let place = controlPlace(offset), let table = msix?.value.table else { return value }
+        return table.readMessageControl(at: place, width: width, others: value)
     }
 
     /// The guest wrote configuration space: 1, 2 or 4 bytes, aligned; anything else is ignored. Carried out when this
@@ -147,9 +142,9 @@ public struct GuestFunction: ~Copyable {
             msi?.value.write(offset: place, width: width, UInt32(truncatingIfNeeded: value), on: &mux)
             return reconnectLine(on: &mux)
         }
-        guard let control = control(offset, width, value) else {
-            return try writeThrough(offset, width, value, on: &mux)
-        }
+        guard let place = controlPlace(offset),
+            let control = msix?.value.table.messageControl(writing: value, at: place, width: width)
+        else { return try writeThrough(offset, width, value, on: &mux) }
         if control & 0x8000 != 0 { disconnectLine(on: &mux) }
         msix?.value.writeMessageControl(control, on: &mux)
         reconnectLine(on: &mux)
@@ -178,26 +173,9 @@ public struct GuestFunction: ~Copyable {
         if let refusal { throw refusal }
     }
 
-    /// What message control becomes, where the access has a part in it.
-    private func control(_ offset: UInt64, _ width: Int, _ value: UInt64) -> UInt16? {
-        guard var control = msix?.value.messageControl else { return nil }
-        var isPart = false
-        for index in 0..<width {
-            guard let shift = controlBits(offset + UInt64(index)) else { continue }
-            isPart = true
-            control = control & ~(0xff << shift) | UInt16(value >> UInt64(index * 8) & 0xff) << shift
-        }
-        return isPart ? control : nil
-    }
-
-    /// Which byte of MSI-X's message control stands at an offset.
-    private func controlBits(_ offset: UInt64) -> UInt16? {
-        guard let capability = capabilities.msix else { return nil }
-        return switch offset &- UInt64(capability.offset) {
-        case 2: 0
-        case 3: 8
-        default: nil
-        }
+    /// Where an offset is, seen from MSI-X's message control.
+    private func controlPlace(_ offset: UInt64) -> Int? {
+        capabilities.msix.map { Int(truncatingIfNeeded: offset &- UInt64($0.offset) &- 2) }
     }
 
     private func place(_ offset: UInt64, in capability: MSICapability?) -> Int? {

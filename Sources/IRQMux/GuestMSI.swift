@@ -64,11 +64,9 @@ public struct GuestMSI: ~Copyable {
 
     /// The device's own registers were wiped behind VFIO's back; as `GuestMSIX.repair`.
     ///
-    /// - Throws: What SET_IRQS says.
+    /// - Throws: The first refusal of SET_IRQS, after everything else was done.
     public mutating func repair(on mux: inout Mux) throws(MuxError) {
-        try mux.reassign(carrier.device, carrier.index, carrier.places)
-        carrier.report.repairs &+= 1
-        carrier.kickOpen(on: &mux)
+        try carrier.repair(on: &mux)
     }
 
     mutating func synchronise(on mux: inout Mux) {

@@ -102,11 +102,9 @@ public struct GuestMSIX: ~Copyable {
     /// or by firmware): every vector is assigned again, which writes the table anew, and every open one is told once,
     /// because what the device raised meanwhile is lost.
     ///
-    /// - Throws: What SET_IRQS says.
+    /// - Throws: The first refusal of SET_IRQS, after everything else was done.
     public mutating func repair(on mux: inout Mux) throws(MuxError) {
-        try mux.reassign(carrier.device, carrier.index, carrier.places)
-        carrier.report.repairs &+= 1
-        carrier.kickOpen(on: &mux)
+        try carrier.repair(on: &mux)
     }
 
     mutating func synchronise(on mux: inout Mux) {

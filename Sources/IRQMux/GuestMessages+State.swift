@@ -12,7 +12,7 @@ extension GuestMSIX {
     public mutating func save(into state: inout InterruptState, on mux: inout Mux) throws(MuxError) {
         var table = table
         for first in stride(from: 0, to: table.count, by: 64) where table.isEnabled {
-            var bits = carrier.kept(from: first, on: &mux)
+            var bits = carrier.owing(from: first, on: &mux)
             while bits != 0 {
                 table.setPending(first + UInt32(bits.trailingZeroBitCount))
                 bits &= bits - 1
@@ -47,7 +47,7 @@ extension GuestMSI {
     /// - Throws: As `Mux.ledger`.
     public mutating func save(into state: inout InterruptState, on mux: inout Mux) throws(MuxError) {
         var registers = registers
-        let bits = carrier.kept(from: 0, on: &mux)
+        let bits = carrier.owing(from: 0, on: &mux)
         for vector in 0..<carrier.count where bits & 1 << UInt64(vector) != 0 { registers.setPending(vector) }
         state.msi = registers
         try carrier.save(into: &state, on: &mux)
@@ -126,26 +126,6 @@ extension MessageCarrier {
             if record.account.pending > 0 {
                 owed[Int(record.vector.number >> 6)] |= 1 << UInt64(record.vector.number & 63)
             }
-        }
-    }
-
-    /// The message of a restored vector was sent: what it owed is delivered.
-    mutating func settleOwed(_ vector: UInt32, on mux: borrowing Mux) {
-        let bit: UInt64 = 1 << UInt64(vector & 63)
-        guard owed[Int(vector >> 6)] & bit != 0, let attached = try? mux.locate(device) else { return }
-        owed[Int(vector >> 6)] &= ~bit
-        attached.retired.pending &-= 1
-        attached.retired.delivered &+= 1
-    }
-
-    /// The guest switched its interrupts off: what is still owed is given up by name.
-    mutating func dropOwed(on mux: borrowing Mux) {
-        guard let attached = try? mux.locate(device) else { return }
-        for word in 0..<owed.count where owed[word] != 0 {
-            let count = UInt64(owed[word].nonzeroBitCount)
-            owed[word] = 0
-            attached.retired.pending &-= count
-            attached.retired.drops[.disabled] &+= count
         }
     }
 }

@@ -215,7 +215,7 @@ extension Mux {
     }
 
     /// Closes the account of a vector, and forgets it.
-    private mutating func retire(_ slot: UInt32, _ device: AttachedDevice) {
+    mutating func retire(_ slot: UInt32, _ device: AttachedDevice) {
         do throws(MuxError) {
             var account = try account(slot, raisedBy: device)
             account.drops[.routeRemoved] &+= account.pending

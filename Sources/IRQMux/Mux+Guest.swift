@@ -133,7 +133,7 @@ extension Mux {
     @discardableResult
     public mutating func commitRoutes() throws(MuxError) -> Bool {
         let isAsked = try attachedGuest().table.commit()
-        settle()
+        settleServed()
         return isAsked
     }
 

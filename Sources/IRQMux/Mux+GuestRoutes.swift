@@ -95,7 +95,6 @@ extension Mux {
 
     /// What was held while the gate was shut goes into the guest at once, as one.
     mutating func forwardHeld(_ slot: UInt32) {
-        if entries[slot].isServed { return pass(slot) }
         entries[slot].delivered &+= 1
         entries[slot].forwarded &+= 1
         _ = irqmux_eventfd_signal(entries[slot].bypass, 1)

@@ -51,15 +51,11 @@ extension Mux {
         return entries[slot].gate.isPending || entries[slot].ready
     }
 
-    /// The gate was shut: what was about to be delivered is held again.
+    /// The gate was shut: what was about to be delivered is held again. (Of vectors that serve a guest's registers
+    /// nothing is ever about to be: see Mux+Served.)
     mutating func shut(_ slot: UInt32) {
         guard entries[slot].ready else { return }
         entries[slot].ready = false
-        if entries[slot].isServed {
-            entries[slot].readyCount = 0
-            _ = holdServed(slot)
-            return
-        }
         _ = entries[slot].gate.arrive(entries[slot].readyCount)
         entries[slot].readyCount = 0
     }
@@ -67,11 +63,7 @@ extension Mux {
     /// The gate may be open: `held` notifications are delivered, as one.
     mutating func open(_ slot: UInt32, holding held: UInt64) {
         guard entries[slot].gate.isOpen else { return }
-        if entries[slot].silenced {
-            endSilence(slot)
-            // It is part of what is held.
-            if entries[slot].isServed { _ = fresh(slot) }
-        }
+        if entries[slot].silenced { endSilence(slot) }
         guard held > 0 else { return }
         if entries[slot].route.isIntoGuest { return forwardHeld(slot) }
         entries[slot].ready = true
@@ -81,7 +73,7 @@ extension Mux {
 
     /// Listens again. What the eventfd holds by now belongs to what is held, and is taken out: arming then tells of
     /// what comes later and of nothing else. (Whether arming would tell of it depends on how the loop listened.)
-    private mutating func endSilence(_ slot: UInt32) {
+    mutating func endSilence(_ slot: UInt32) {
         entries[slot].silenced = false
         entries[slot].silencesEnded &+= 1
         var count: UInt64 = 0

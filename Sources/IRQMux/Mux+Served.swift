@@ -1,6 +1,6 @@
 internal import CKernel
 internal import EventRing
-internal import InterruptModel
+package import InterruptModel
 internal import KVM
 
 // Vectors that serve a guest's MSI or MSI-X registers. Unlike others they are counted: whoever looks at a notification
@@ -14,14 +14,79 @@ internal import KVM
 // - *settled*: routes are committed together, and then the very eventfd that the device signals is bound as irqfd; a
 //   new one becomes the user eventfd. The device is not asked, so that coming into use costs one SET_IRQS in all.
 // - *masked*: the user eventfd, by a swap if the vector was bypassed; what comes is held.
-extension Mux {
-    /// In the tag of the timer that commits routes, where a vector's place would be.
-    static var settleSlot: UInt32 { .max - 1 }
+//
+// Here are the effects. When which of them is due says `ServedHost`, to the simulator as well.
+extension Mux: ServedHost {
+    // MARK: Places
+
+    package func slot(of place: VectorID) -> UInt32? {
+        guard place.slot != .max else { return nil }
+        return try? entries.locate(place, "looking at a vector")
+    }
+
+    package func number(_ slot: UInt32) -> UInt32 { entries[slot].number }
+
+    package subscript(gate slot: UInt32) -> VectorGate {
+        get { entries[slot].gate }
+        set { entries[slot].gate = newValue }
+    }
+
+    package subscript(isSettled slot: UInt32) -> Bool {
+        get { entries[slot].route == .guest }
+        set { entries[slot].route = newValue ? .guest : .injected }
+    }
+
+    package subscript(mayHaveLost slot: UInt32) -> Bool {
+        get { entries[slot].mayHaveLost }
+        set { entries[slot].mayHaveLost = newValue }
+    }
+
+    package subscript(isTakenAway slot: UInt32) -> Bool {
+        get { !entries[slot].isAssigned }
+        set { entries[slot].isAssigned = !newValue }
+    }
+
+    package mutating func makePlace(_ id: DeviceID, _ vector: Vector) throws(MuxError) -> VectorID {
+        let device = try locate(id)
+        let slot = try makeEntry(id, vector, tag: UInt64(vector.number))
+        entries[slot].isServed = true
+        entries[slot].isAssigned = true
+        entries[slot].route = .injected
+        entries[slot].gate.mask()
+        entries[slot].raisedBefore = device.raisedCount(vector) ?? 0
+        device.connected[Int(vector.index.rawValue)] += 1
+        return VectorID(slot: slot, generation: entries[slot].generation)
+    }
+
+    package mutating func discardPlace(_ slot: UInt32) {
+        devices[Int(entries[slot].device)]?.connected[Int(entries[slot].index.rawValue)] -= 1
+        discardEntry(slot)
+    }
+
+    package mutating func retirePlace(_ slot: UInt32) {
+        guard let device = devices[Int(entries[slot].device)] else { return discardEntry(slot) }
+        retire(slot, device)
+    }
+
+    /// A served vector is being forgotten; its irqfd is gone.
+    mutating func endServing(_ slot: UInt32) {
+        guard entries[slot].isServed, let guest else { return }
+        forgetUnsettled(slot)
+        if entries[slot].route == .guest { guest.settledCount -= 1 }
+        if entries[slot].gsi != .max { guest.table.giveBack(entries[slot].gsi, of: guest.owner(slot)) }
+    }
+
+    /// Served vectors follow the guest's registers and nobody else.
+    func checkNotServed(_ slot: UInt32) throws(MuxError) {
+        guard entries[slot].isServed else { return }
+        throw MuxError(
+            "changing a vector", errno: EBUSY,
+            remedy: "it serves the guest's MSI or MSI-X registers: write those instead")
+    }
 
     // MARK: Signals
 
-    /// Signals that nobody has looked at yet; from now on somebody has.
-    mutating func fresh(_ slot: UInt32) -> UInt64 {
+    package mutating func fresh(_ slot: UInt32) -> UInt64 {
         var count: UInt64 = 0
         // SAFETY: the pointer is valid for the call.
         if unsafe irqmux_eventfd_take(entries[slot].eventfd, &count) == 0 { entries[slot].taken &+= count }
@@ -36,31 +101,28 @@ extension Mux {
     @inline(never)
     mutating func forwardServed(_ slot: UInt32) {
         entries[slot].delivered &-= 1
-        if fresh(slot) > 0 { pass(slot) }
+        passFresh(slot)
     }
 
     /// Holds what is new; false when nothing is.
     @inline(never)
-    mutating func holdServed(_ slot: UInt32) -> Bool {
-        let count = fresh(slot)
-        guard count > 0 else { return false }
-        _ = entries[slot].gate.arrive(count)
-        return true
+    mutating func holdServed(_ slot: UInt32) -> Bool { holdFresh(slot) }
+
+    package mutating func signalIRQFD(_ slot: UInt32, standingFor count: UInt64) {
+        countInjected(slot)
+        _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
     }
 
-    /// One interrupt into the guest, on the way that is open.
-    mutating func pass(_ slot: UInt32) {
+    package mutating func countInjected(_ slot: UInt32) {
         entries[slot].delivered &+= 1
         entries[slot].forwarded &+= 1
-        guard entries[slot].route == .injected else {
-            _ = irqmux_eventfd_signal(entries[slot].bypass, 1)
-            return
-        }
-        guard let guest,
-            case .message(let address, let data, let requester)? = guest.table.wantedRoute(entries[slot].gsi)
-        else { return dropInjected(slot) }
+    }
+
+    package mutating func inject(_ slot: UInt32, standingFor count: UInt64) {
+        countInjected(slot)
+        guard let guest, let (message, requester) = wanted(slot) else { return dropInjected(slot) }
         do throws(KVMError) {
-            try guest.table.machine.signalMSI(address: address, data: data, deviceID: requester)
+            try guest.table.machine.signalMSI(address: message.address, data: message.data, deviceID: requester)
         } catch {
             _ = guest.table.take(error)
             dropInjected(slot)
@@ -79,154 +141,68 @@ extension Mux {
         devices[Int(entries[slot].device)]?.retired.merge(lost)
     }
 
-    /// Whether a masked served vector has something to deliver: its pending bit.
-    mutating func isHeld(_ slot: UInt32) -> Bool {
-        guard !entries[slot].gate.isOpen else { return false }
-        return entries[slot].mayHaveLost || entries[slot].gate.isPending || holdServed(slot)
+    package mutating func listenAgain(_ slot: UInt32) -> UInt64 {
+        guard entries[slot].silenced else { return 0 }
+        endSilence(slot)
+        return fresh(slot)
     }
 
-    /// Whether a vector that is about to be unmasked has lost a signal, for all anybody knows, and has none to deliver
-    /// in its place. Asked once.
-    mutating func takeLoss(_ slot: UInt32) -> Bool {
-        guard entries[slot].mayHaveLost else { return false }
-        entries[slot].mayHaveLost = false
-        return !isHeld(slot)
-    }
-
-    // MARK: Coming and going
-
-    /// Connects vectors for a guest: held, without GSIs yet. One SET_IRQS.
-    ///
-    /// - Returns: 0, or how many vectors the host could have given: then none is connected.
-    mutating func connectServed(
-        _ id: DeviceID, _ index: IRQIndex, _ numbers: Range<UInt32>, _ places: inout [VectorID]
-    ) throws(MuxError) -> UInt32 {
-        let device = try locate(id)
-        try prepareServed(id, index, numbers, &places)
-        do throws(MuxError) {
-            let eventfds = numbers.map { signalled($0, places) }
-            let answer: UInt32
-            do throws(DeviceError) {
-                answer = try device.set(IRQRequest(index, .trigger, start: numbers.lowerBound, .eventfd(eventfds)))
-            } catch { throw MuxError(error) }
-            if answer > 0 { discardServed(index, numbers, &places) }
-            return answer
-        } catch {
-            discardServed(index, numbers, &places)
-            throw error
-        }
-    }
-
-    /// Places and eventfds for vectors that a SET_IRQS is about to assign.
-    mutating func prepareServed(
-        _ id: DeviceID, _ index: IRQIndex, _ numbers: some Collection<UInt32>, _ places: inout [VectorID]
+    package mutating func send(
+        _ message: InterruptMessage, requester: UInt32?, for vector: UInt32
     ) throws(MuxError) {
-        let device = try locate(id)
-        for number in numbers {
-            do throws(MuxError) {
-                let slot = try makeEntry(id, Vector(index, number), tag: UInt64(number))
-                entries[slot].isServed = true
-                entries[slot].isAssigned = true
-                entries[slot].route = .injected
-                entries[slot].gate.mask()
-                entries[slot].raisedBefore = device.raisedCount(entries[slot].vector) ?? 0
-                places[Int(number)] = VectorID(slot: slot, generation: entries[slot].generation)
-                device.connected[Int(index.rawValue)] += 1
-            } catch {
-                discardServed(index, numbers.prefix { $0 != number }, &places)
-                throw error
-            }
-        }
-    }
-
-    /// Takes back what `prepareServed` made.
-    mutating func discardServed(
-        _ index: IRQIndex, _ numbers: some Collection<UInt32>, _ places: inout [VectorID]
-    ) {
-        for number in numbers {
-            let place = places[Int(number)]
-            places[Int(number)] = MessageCarrier.nobody
-            guard let slot = try? entries.locate(place, "connecting vectors") else { continue }
-            devices[Int(entries[slot].device)]?.connected[Int(index.rawValue)] -= 1
-            discardEntry(slot)
-        }
-    }
-
-    /// A connected vector gets its message and its GSI, and passes from now on.
-    mutating func use(_ slot: UInt32, _ message: InterruptMessage, requester: UInt32?) throws(MuxError) {
-        if entries[slot].gsi == .max {
-            let gsi = try allocateGSI(message: message.address, data: message.data, deviceID: requester)
-            if let guest { guest.table.handOver(gsi, to: guest.owner(slot)) }
-            entries[slot].gsi = gsi
-        } else {
-            try setGSI(entries[slot].gsi, to: route(message, requester))
-        }
-        open(slot, holding: entries[slot].gate.unmask())
-        if entries[slot].gate.isOpen { unsettle(slot) }
-    }
-
-    /// Signals are held from now on.
-    mutating func maskServed(_ slot: UInt32) throws(MuxError) {
-        if entries[slot].route == .guest { try point(slot, atBypass: false) }
-        entries[slot].gate.mask()
-        shut(slot)
-        forgetUnsettled(slot)
-    }
-
-    /// Signals pass again; what was held does now, once.
-    mutating func unmaskServed(_ slot: UInt32) throws(MuxError) {
-        // While the host holds it back (`haltServed`), the guest's mask is only taken down.
-        guard !entries[slot].gate.isHalted else { return _ = entries[slot].gate.unmask() }
-        if entries[slot].route == .guest { try point(slot, atBypass: true) }
-        open(slot, holding: entries[slot].gate.unmask())
-        if entries[slot].route == .injected { unsettle(slot) }
-    }
-
-    /// The host holds signals back, whatever the guest's registers say: the guest's mask goes on being its own.
-    mutating func haltServed(_ slot: UInt32) throws(MuxError) {
-        if entries[slot].route == .guest { try point(slot, atBypass: false) }
-        entries[slot].gate.halt()
-        shut(slot)
-        forgetUnsettled(slot)
-    }
-
-    /// Ends `haltServed`. What was held passes now, once, unless the guest masks the vector.
-    mutating func resumeServed(_ slot: UInt32) throws(MuxError) {
-        guard entries[slot].gate.isHalted else { return }
-        if entries[slot].route == .guest, !entries[slot].gate.isMasked { try point(slot, atBypass: true) }
-        open(slot, holding: entries[slot].gate.resume())
-        if entries[slot].gate.isOpen, entries[slot].route == .injected { unsettle(slot) }
-    }
-
-    /// A vector in use gets another message: until that is committed, the loop injects it.
-    mutating func redirect(_ slot: UInt32, _ message: InterruptMessage, requester: UInt32?) throws(MuxError) {
         let guest = try attachedGuest()
-        if entries[slot].route == .guest {
-            if entries[slot].gate.isOpen { try point(slot, atBypass: false) }
-            entries[slot].route = .injected
-            guest.settledCount -= 1
+        do throws(KVMError) {
+            try guest.table.machine.signalMSI(address: message.address, data: message.data, deviceID: requester)
+        } catch { throw guest.table.take(error) }
+    }
+
+    package mutating func settleOwed(_ id: DeviceID) {
+        guard let attached = try? locate(id) else { return }
+        attached.retired.pending &-= 1
+        attached.retired.delivered &+= 1
+    }
+
+    package mutating func dropOwed(_ id: DeviceID, _ count: UInt64) {
+        guard let attached = try? locate(id) else { return }
+        attached.retired.pending &-= count
+        attached.retired.drops[.disabled] &+= count
+    }
+
+    // MARK: The device
+
+    package func eventFD(_ slot: UInt32, atBypass isBypassed: Bool) -> Int32 {
+        isBypassed ? entries[slot].bypass : entries[slot].eventfd
+    }
+
+    package func isAtBypass(_ slot: UInt32) -> Bool { entries[slot].bypassed.isLive }
+
+    package mutating func set(_ request: IRQRequest, on id: DeviceID) throws(DeviceError) -> UInt32 {
+        let device: AttachedDevice
+        do throws(MuxError) { device = try locate(id) } catch {
+            throw DeviceError("using a device", errno: ENOENT, remedy: "the device was detached")
         }
-        try setGSI(entries[slot].gsi, to: route(message, requester))
-        if entries[slot].gate.isOpen { unsettle(slot) }
+        return try device.set(request)
     }
 
-    private func route(_ message: InterruptMessage, _ requester: UInt32?) -> GSIRoute {
-        .message(address: message.address, data: message.data, deviceID: requester)
+    package mutating func assign(_ slot: UInt32, _ eventFD: Int32, anew isAnew: Bool) throws(DeviceError) {
+        guard let device = devices[Int(entries[slot].device)] else { return }
+        try device.point(entries[slot].vector, at: eventFD, anew: isAnew)
     }
 
-    /// A served vector is being forgotten; its irqfd is gone.
-    mutating func endServing(_ slot: UInt32) {
-        guard entries[slot].isServed, let guest else { return }
-        forgetUnsettled(slot)
-        if entries[slot].route == .guest { guest.settledCount -= 1 }
-        if entries[slot].gsi != .max { guest.table.giveBack(entries[slot].gsi, of: guest.owner(slot)) }
+    package mutating func swap(_ slot: UInt32, for eventFD: Int32) -> Bool {
+        devices[Int(entries[slot].device)]?.swap(entries[slot].vector, for: eventFD) ?? false
     }
 
-    /// Served vectors follow the guest's registers and nobody else.
-    func checkNotServed(_ slot: UInt32) throws(MuxError) {
-        guard entries[slot].isServed else { return }
-        throw MuxError(
-            "changing a vector", errno: EBUSY,
-            remedy: "it serves the guest's MSI or MSI-X registers: write those instead")
+    package func connectingRules(_ id: DeviceID) -> IRQPlanRules {
+        (try? locate(id))?.connectingRules ?? IRQPlanRules()
+    }
+
+    package func raisedCount(_ slot: UInt32) -> UInt64 {
+        devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) ?? 0
+    }
+
+    package mutating func notePointed(_ slot: UInt32, atBypass isBypassed: Bool, before: UInt64, after: UInt64) {
+        entries[slot].bypassed.end(before: before, after: after)
+        if isBypassed { entries[slot].bypassed.begin(before: before, after: after) }
     }
 }

@@ -178,6 +178,11 @@ extension Mux {
         }
     }
 
+    /// Listens again to a source of `addSource` whose `acknowledged` event was dealt with. Errors as `EventLoop.arm`.
+    public mutating func armSource(_ source: SourceID) throws(MuxError) {
+        do throws(RingError) { try loop.arm(source) } catch { throw MuxError(error) }
+    }
+
     /// Removes a source of `addSource`. Errors as `EventLoop.remove`.
     public mutating func removeSource(_ source: SourceID) throws(MuxError) {
         do throws(RingError) { try loop.remove(source) } catch { throw MuxError(error) }

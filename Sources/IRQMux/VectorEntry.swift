@@ -107,7 +107,8 @@ extension VectorEntry {
         @inline(__always) set { flags[2] = newValue }
     }
 
-    /// The device signals this vector; not yet while it is being connected.
+    /// The device signals this vector; not yet while it is being connected, and not any more where a refusal took the
+    /// eventfd of a served one away.
     var isAssigned: Bool {
         @inline(__always) get { flags[3] }
         @inline(__always) set { flags[3] = newValue }

@@ -59,6 +59,12 @@ public struct InterruptState: Equatable, Sendable {
         self.retired = retired
     }
 
+    /// Whether its messages are those of a device with as many vectors of MSI-X and such an MSI; `nil` where it has
+    /// none.
+    public func fits(msixVectors: UInt32?, msi registers: MSIRegisters?) -> Bool {
+        msix?.count == msixVectors && msi?.layout == registers?.layout && msi?.next == registers?.next
+    }
+
     /// The account of everything in it.
     public var ledger: Ledger {
         var sum = retired

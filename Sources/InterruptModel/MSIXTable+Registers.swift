@@ -7,6 +7,37 @@ extension MSIXTable {
         UInt16(count - 1) | (isFunctionMasked ? MSIXTable.functionMaskBit : 0) | (isEnabled ? MSIXTable.enableBit : 0)
     }
 
+    /// The guest read bytes of configuration space that begin `place` bytes behind message control's first one, or
+    /// before it where negative: 1, 2 or 4, aligned; anything else reads ones.
+    ///
+    /// - Parameter others: What the bytes read that are not the register's.
+    public func readMessageControl(at place: Int, width: Int, others: UInt64 = .max) -> UInt64 {
+        let ones = RegisterAccess.ones(width: width)
+        guard RegisterAccess.isLegal(fromMessageControl: place, width: width) else { return ones }
+        var value = others & ones
+        for byte in 0..<width {
+            guard let shift = MSIXTable.controlShift(place &+ byte) else { continue }
+            value = value & ~(0xff << UInt64(byte * 8)) | UInt64(messageControl >> shift & 0xff) << UInt64(byte * 8)
+        }
+        return value
+    }
+
+    /// What message control becomes where the guest writes bytes of configuration space, as `readMessageControl` reads
+    /// them; `nil` where none of them is the register's, or the access is not one that PCI has.
+    public func messageControl(writing value: UInt64, at place: Int, width: Int) -> UInt16? {
+        guard RegisterAccess.isLegal(fromMessageControl: place, width: width) else { return nil }
+        var control: UInt16?
+        for byte in 0..<width {
+            guard let shift = MSIXTable.controlShift(place &+ byte) else { continue }
+            let written = UInt16(truncatingIfNeeded: value >> UInt64(byte * 8)) & 0xff
+            control = (control ?? messageControl) & ~(0xff << shift) | written << shift
+        }
+        return control
+    }
+
+    /// Where in message control the byte stands that is `place` bytes behind its first one.
+    private static func controlShift(_ place: Int) -> UInt16? { place == 0 ? 0 : place == 1 ? 8 : nil }
+
     /// The guest wrote the message control register. Bits other than 14 and 15 are read-only.
     ///
     /// Switching MSI-X off gives up what pends: the bits are cleared, and the sink is told `disable`. Masks and

@@ -9,6 +9,12 @@ enum RegisterAccess {
         return offset & (bytes - 1) == 0 && size >= bytes && offset <= size - bytes
     }
 
+    /// Whether an access to configuration space is an aligned byte, word or DWORD. `place` is counted from message
+    /// control, two bytes behind a capability's aligned beginning.
+    static func isLegal(fromMessageControl place: Int, width: Int) -> Bool {
+        (width == 1 || width == 2 || width == 4) && (place &+ 2) & (width - 1) == 0
+    }
+
     /// What a read that nobody answers gives: all ones, in as many bytes as were asked for.
     static func ones(width: Int) -> UInt64 {
         guard width > 0 else { return 0 }

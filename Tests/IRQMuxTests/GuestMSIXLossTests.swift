@@ -42,6 +42,84 @@ struct GuestMSIXLossTests {
         try kit.expectBalanced(raised: nil)
     }
 
+    @Test("what pended in the device before a vector's first use is told at that, though the index grew in between")
+    func regrowthBeforeUse() throws {
+        var configuration = ExerciserConfiguration(intx: 0, msi: 0, msix: 8)
+        configuration.growsMSIX = false
+        var kit = try MSIXBench(8, configuration: configuration)
+        kit.enable()
+        kit.request(0)
+        kit.raise(7)
+        kit.request(3)
+        #expect(kit.msix.report.regrowths == 1)
+        #expect(try kit.taken(7) == 0, "masked")
+        kit.request(7)
+        #expect(try kit.taken(7) == 1)
+        kit.mask(7)
+        #expect(kit.pending() & 0x80 == 0)
+        kit.unmask(7)
+        #expect(try kit.taken(7) == 0, "once")
+        try kit.expectBalanced(raised: nil)
+    }
+
+    @Test("what a device that is held back raised while its index grew is told, once, when the host lets it go")
+    func regrowthHeldBack() throws {
+        var configuration = ExerciserConfiguration(intx: 0, msi: 0, msix: 8)
+        configuration.growsMSIX = false
+        let raises = Switch()
+        var kit = try MSIXBench(8, configuration: configuration) { (request, device) throws(DeviceError) in
+            let answer = try device.setInterrupts(request)
+            if raises.isOn, request.data == .none(count: 0) {
+                for number in 0..<2 as Range<UInt32> { device.raise(Vector(.msix, number)) }
+            }
+            return answer
+        }
+        kit.enable()
+        for number in 0..<2 as Range<UInt32> { kit.request(number) }
+        try kit.mux.commitRoutes()
+        for number in 0..<2 as Range<UInt32> { _ = try kit.taken(number) }
+        try kit.mux.maskAll(kit.attached)
+        kit.mask(1)
+        raises.isOn = true
+        kit.request(5)
+        raises.isOn = false
+        kit.unmask(1)
+        for number in 0..<2 as Range<UInt32> { #expect(try kit.taken(number) == 0, "held back: \(number)") }
+        try kit.mux.unmaskAll(kit.attached)
+        for number in 0..<2 as Range<UInt32> { #expect(try kit.taken(number) == 1, "\(number)") }
+        try kit.expectBalanced(raised: nil)
+    }
+
+    @Test("a vector that cannot be brought back to the loop is masked all the same, and what it raises is kept")
+    func refusedMask() throws {
+        let isRefusing = Switch()
+        var kit = try MSIXBench(3) { (request, device) throws(DeviceError) in
+            if isRefusing.isOn, case .eventfd(let numbers) = request.data, numbers.contains(where: { $0 >= 0 }) {
+                throw DeviceError("SET_IRQS", errno: ENOMEM)
+            }
+            return try device.setInterrupts(request)
+        }
+        kit.enable()
+        for number in 0..<3 as Range<UInt32> { kit.request(number) }
+        try kit.mux.commitRoutes()
+        isRefusing.isOn = true
+        kit.mask(1)
+        #expect(kit.msix.table.refused == 0)
+        for number in 0..<3 as Range<UInt32> { kit.raise(number) }
+        for number in [0, 2] as [UInt32] { #expect(try kit.taken(number) == 1) }
+        #expect(try kit.taken(1) == 0, "a masked vector does not fire")
+        #expect(kit.pending() & 0b10 == 0b10)
+        kit.unmask(1)
+        #expect(kit.msix.table.isRefused(1))
+        #expect(try kit.taken(1) == 0)
+        isRefusing.isOn = false
+        kit.msix.retry(on: &kit.mux)
+        #expect(try kit.taken(1) >= 1, "told, and perhaps once more: nobody knows what was lost")
+        kit.raise(1)
+        #expect(try kit.taken(1) == 1)
+        try kit.expectBalanced(raised: nil)
+    }
+
     @Test("the host holds a whole device back: the guest's registers are the guest's still, and nothing is lost")
     func heldBack() throws {
         var kit = try MSIXBench(4)

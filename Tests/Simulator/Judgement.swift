@@ -1,3 +1,4 @@
+import IRQMux
 import InterruptModel
 
 /// A run failed: what was wrong, and after which step.
@@ -11,29 +12,66 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 /// A guest's registers with the host below them and the reference that judges both.
-protocol JudgedWorld {
+protocol JudgedWorld: ~Copyable {
     var host: Host { get set }
     var reference: Reference { get set }
+    /// The reference before this step, where the device may raise amid it.
+    var earlier: Reference? { get set }
     /// What a read saw that it should not have.
     var disagreement: String? { get set }
     var shape: History.Shape { get }
     /// The host refused something for the vector.
     func isRefused(_ vector: Int) -> Bool
+    /// Carries out what the registers ask for; `again` what was refused, too.
+    mutating func synchronise(again: Bool)
+    /// Assigns everything once more. What cannot be assigned is tried again when the owner heals.
+    mutating func repair()
 }
 
-extension JudgedWorld {
-    /// What went wrong goes well again, and everybody is there.
-    mutating func healAll() {
+extension JudgedWorld where Self: ~Copyable {
+    /// What went wrong goes well again. Where a vector signals nothing by now, the owner has everything assigned once
+    /// more.
+    mutating func heal() {
         host.heal()
-        for vector in host.vectors.indices {
-            host.park(vector, false)
-            host.halt(vector, false)
+        synchronise(again: true)
+        if host.isCutOff {
+            host.excuse()
+            repair()
         }
+    }
+
+    /// The device is reset behind VFIO's back, and the owner sees it.
+    mutating func backdoorReset(repaired isRepaired: Bool) {
+        guard reference.isEnabled else { return }
+        host.wipe()
+        if isRepaired { repair() }
+    }
+
+    /// From the step's first effects on the device may raise.
+    mutating func beginStep() {
+        host.struck.removeAll(keepingCapacity: true)
+        host.struckTold = 0
+        earlier = host.ambush == nil && shape.kind != .msi ? nil : reference
+    }
+
+    /// The device will raise a vector amid what the host does.
+    mutating func lieInWait(_ vector: Int, _ argument: UInt32) {
+        guard reference.isEnabled else { return }
+        host.ambush = (vector, argument % 24)
+        earlier = reference
+    }
+
+    /// What went wrong goes well again, and nobody is held back.
+    mutating func healAll() {
+        host.ambush = nil
+        beginStep()
+        heal()
+        host.haltAll(false)
     }
 
     /// After the last step, with everything healed: nothing may be owed any more.
     mutating func judgeEnd(_ step: Int) throws(Failure) {
-        host.commit()
+        host.settleServed()
         host.turn()
         try judge(step)
         try judgeDelivery(step)
@@ -42,10 +80,12 @@ extension JudgedWorld {
 
     /// Tells the reference what came to the guest since the last time.
     mutating func absorb() {
+        for vector in host.struck[host.struckTold...] { reference.raise(vector) }
+        host.struckTold = host.struck.count
         for receipt in host.receipts {
             let wrong = reference.receive(
                 receipt.vector, address: receipt.message.address, data: receipt.message.data,
-                standingFor: receipt.count)
+                standingFor: receipt.count, excused: receipt.isExcused, earlier: earlier, amid: !host.struck.isEmpty)
             if let wrong, disagreement == nil { disagreement = wrong }
         }
         host.receipts.removeAll(keepingCapacity: true)
@@ -54,6 +94,7 @@ extension JudgedWorld {
     /// What came to the guest in this step, and what it read.
     mutating func judge(_ step: Int) throws(Failure) {
         absorb()
+        if let fault = host.fault { throw Failure(step: step, text: fault) }
         if let disagreement { throw Failure(step: step, text: disagreement) }
     }
 

@@ -1,12 +1,15 @@
+import IRQMux
 import InterruptModel
 
 /// The guest's MSI registers, the host below them, and the reference that judges both.
-struct MSIWorld: JudgedWorld {
+struct MSIWorld: JudgedWorld, ~Copyable {
     var registers: MSIRegisters
     var host: Host
+    var carrier: MessageCarrier
     var reference: Reference
     let shape: History.Shape
     var disagreement: String?
+    var earlier: Reference?
     private let mutation: Mutation?
     /// What the guest wrote, for the reference: the message that all vectors share, the mask bits, how many it enabled.
     private var address: UInt64 = 0
@@ -20,24 +23,31 @@ struct MSIWorld: JudgedWorld {
         let is64Bit = shape.grows
         registers = MSIRegisters(.init(vectors: shape.vectors, is64Bit: is64Bit, isMaskable: true))
         host = Host(shape, mutation)
+        carrier = host.makeCarrier()
         reference = Reference(vectors: shape.vectors)
         tellReference()
     }
 
     mutating func run(_ steps: [Step]) throws(Failure) {
         for index in steps.indices {
+            beginStep()
             carryOut(steps[index])
             try judge(index)
         }
         healAll()
-        registers.retry()
-        registers.synchronise(&host)
         try judgeEnd(steps.count)
     }
 
     func isRefused(_ vector: Int) -> Bool {
         registers.refusedBits >> UInt32(vector) & 1 == 1 || reference.isEnabled && !registers.isInUse(UInt32(vector))
     }
+
+    mutating func synchronise(again isAgain: Bool) {
+        if isAgain { registers.retry() }
+        registers.synchronise { host.perform($0, &carrier) }
+    }
+
+    mutating func repair() { try? carrier.repair(on: &host) }
 
     // MARK: Steps
 
@@ -56,13 +66,14 @@ struct MSIWorld: JudgedWorld {
         case .oddAccess: oddAccess(step.argument)
         case .readTable, .readPending: read()
         case .raise: raise(vector)
+        case .raiseAmid: if vector < Int(enabled) { lieInWait(vector, step.argument) }
         case .storm: for _ in 0..<step.argument % 50 + 2 { raise(vector) }
         case .functionReset: reset()
-        case .backdoorReset: host.backdoorReset()
+        case .backdoorReset: backdoorReset(repaired: mutation != .noRepairAfterBackdoorReset)
         case .turn: host.turn()
-        case .commit: host.commit()
-        case .park: host.park(vector, true)
-        case .unpark: host.park(vector, false)
+        case .commit: host.settleServed()
+        case .haltAll: host.haltAll(true)
+        case .resumeAll: host.haltAll(false)
         case .halt: host.halt(vector, true)
         case .resume: host.halt(vector, false)
         case .descriptorsRunOut: host.descriptors = step.argument % 6
@@ -70,29 +81,31 @@ struct MSIWorld: JudgedWorld {
         case .completionsOverflow: host.overflow()
         case .commitsFail: host.commitsFail = true
         case .saveRestore, .assert, .withdraw, .disableINTx, .guestRuns: break
-        case .heal:
-            host.heal()
-            registers.retry()
-            registers.synchronise(&host)
+        case .heal: heal()
         }
     }
 
     private var dataOffset: Int { registers.layout.is64Bit ? 12 : 8 }
 
     private mutating func write(_ offset: Int, _ width: Int, _ value: UInt32) {
-        if registers.write(offset: offset, width: width, value) { registers.synchronise(&host) }
+        if registers.write(offset: offset, width: width, value) { synchronise(again: false) }
         // Each write is a moment of its own: vectors that are open share the message.
         absorb()
+        earlier = reference
     }
 
     /// Enable, and so many vectors; another number while enabled begins anew.
     private mutating func control(_ argument: UInt32) {
+        host.ambush = nil
         let isEnabled = argument & 2 != 0
         let power = min(argument >> 2 & 7, UInt32(shape.vectors.trailingZeroBitCount))
         if reference.isEnabled, 1 << power != enabled { reference.control(enabled: false, functionMask: false) }
+        let before = enabled
         enabled = 1 << power
         reference.control(enabled: isEnabled, functionMask: false)
         tellReference()
+        // Where it never came to be on, nobody is told that it is off.
+        if !isEnabled || before != enabled { host.giveUp() }
         write(2, 2, UInt32(isEnabled ? 1 : 0) | (argument >> 2 & 7) << 4)
     }
 
@@ -117,7 +130,7 @@ struct MSIWorld: JudgedWorld {
     private mutating func oddAccess(_ argument: UInt32) {
         let offset = Int(argument >> 3 & 31)
         let width = [3, 8, 0, 5][Int(argument & 3)]
-        if registers.write(offset: offset, width: width, .max) { registers.synchronise(&host) }
+        if registers.write(offset: offset, width: width, .max) { synchronise(again: false) }
         let ones: UInt32 = width == 0 ? 0 : width == 3 ? 0xFF_FFFF : .max
         let read = registers.read(offset: offset, width: width)
         if read != ones { disagreement = "an odd access of \(width) bytes at \(offset) read \(read)" }
@@ -129,12 +142,13 @@ struct MSIWorld: JudgedWorld {
             let read = registers.read(offset: offset, width: 4)
             if read != expected { disagreement = "the capability reads \(read) at \(offset), and not \(expected)" }
         }
-        let kept = mutation == .pendingBitsAlwaysRead0 ? 0 : UInt32(truncatingIfNeeded: host.kept(from: 0))
+        let kept =
+            mutation == .pendingBitsAlwaysRead0 ? 0 : UInt32(truncatingIfNeeded: carrier.kept(from: 0, on: &host))
         let read = registers.read(offset: dataOffset + 8, width: 4, kept: kept)
         var expected = UInt32(truncatingIfNeeded: reference.pendingBits(0))
         // Those that the guest did not enable have no bits.
         if enabled < 32 { expected &= 1 << enabled - 1 }
-        for vector in host.vectors.indices where isRefused(vector) || host.isWiped {
+        for vector in host.vectors.indices where isRefused(vector) || host.isInDoubt(vector) {
             expected = expected & ~(1 << UInt32(vector)) | read & 1 << UInt32(vector)
         }
         if read != expected { disagreement = "the pending bits read \(read) and not \(expected)" }
@@ -144,16 +158,18 @@ struct MSIWorld: JudgedWorld {
     private mutating func raise(_ vector: Int) {
         guard !reference.isEnabled || vector < Int(enabled) else { return }
         reference.raise(vector)
-        host.raise(vector)
+        host.raise(vector, isOwed: reference.isEnabled)
     }
 
     private mutating func reset() {
+        host.ambush = nil
         reference.reset()
         (address, data, maskBits, enabled) = (0, 0, 0, 1)
         tellReference()
         host.resetDevice()
         registers.reset()
-        registers.synchronise(&host)
+        synchronise(again: false)
+        host.giveUp()
     }
 
     /// Vector n sends the data with its low bits replaced; vectors that are not enabled are masked.

@@ -1,11 +1,14 @@
+import IRQMux
 import InterruptModel
 
 /// The guest's MSI-X machine, the host below it, and the reference that judges both.
-struct MSIXWorld: JudgedWorld {
+struct MSIXWorld: JudgedWorld, ~Copyable {
     var table: MSIXTable
     var host: Host
+    var carrier: MessageCarrier
     var reference: Reference
     let shape: History.Shape
+    var earlier: Reference?
     let mutation: Mutation?
     /// What a read saw that it should not have.
     var disagreement: String?
@@ -15,6 +18,7 @@ struct MSIXWorld: JudgedWorld {
         self.mutation = mutation
         table = MSIXTable(count: shape.vectors)
         host = Host(shape, mutation)
+        carrier = host.makeCarrier()
         reference = Reference(vectors: shape.vectors)
     }
 
@@ -23,17 +27,23 @@ struct MSIXWorld: JudgedWorld {
     /// - Throws: The first thing that is wrong.
     mutating func run(_ steps: [Step]) throws(Failure) {
         for index in steps.indices {
+            beginStep()
             carryOut(steps[index])
             try judge(index)
         }
         // In the end everything is well and everybody is there: nothing may be owed any more.
         healAll()
-        table.retry()
-        table.synchronise(&host)
         try judgeEnd(steps.count)
     }
 
     func isRefused(_ vector: Int) -> Bool { table.isRefused(UInt32(vector)) }
+
+    mutating func synchronise(again isAgain: Bool) {
+        if isAgain { table.retry() }
+        table.synchronise { host.perform($0, &carrier) }
+    }
+
+    mutating func repair() { try? carrier.repair(on: &host) }
 
     // MARK: Steps
 
@@ -49,13 +59,14 @@ struct MSIXWorld: JudgedWorld {
         case .readTable: readTable(vector)
         case .readPending: readPending()
         case .raise: raise(vector)
+        case .raiseAmid: lieInWait(vector, step.argument)
         case .storm: for _ in 0..<step.argument % 50 + 2 { raise(vector) }
         case .functionReset: reset()
-        case .backdoorReset: host.backdoorReset()
+        case .backdoorReset: backdoorReset(repaired: mutation != .noRepairAfterBackdoorReset)
         case .turn: host.turn()
-        case .commit: host.commit()
-        case .park: host.park(vector, true)
-        case .unpark: host.park(vector, false)
+        case .commit: host.settleServed()
+        case .haltAll: host.haltAll(true)
+        case .resumeAll: host.haltAll(false)
         case .halt: host.halt(vector, true)
         case .resume: host.halt(vector, false)
         case .saveRestore: saveRestore(step.argument)
@@ -64,24 +75,24 @@ struct MSIXWorld: JudgedWorld {
         case .completionsOverflow: host.overflow()
         case .commitsFail: host.commitsFail = true
         case .assert, .withdraw, .disableINTx, .guestRuns: break
-        case .heal:
-            host.heal()
-            table.retry()
-            table.synchronise(&host)
+        case .heal: heal()
         }
     }
 
     private mutating func control(_ bits: UInt32) {
+        if reference.isEnabled != (bits & 2 != 0) { host.ambush = nil }
         reference.control(enabled: bits & 2 != 0, functionMask: bits & 1 != 0)
         var value = UInt16(bits & 3) << 14
         if mutation == .ignoresFunctionMask { value &= 0x8000 }
-        if table.writeMessageControl(value) { table.synchronise(&host) }
+        if table.writeMessageControl(value) { synchronise(again: false) }
+        // Where it never came to be on, nobody is told that it is off.
+        if !reference.isEnabled { host.giveUp() }
     }
 
     private mutating func write(_ vector: Int, _ register: UInt32, _ value: UInt32) {
         reference.write(vector, register, value)
         let offset = UInt64(vector * 16) + UInt64(register * 4)
-        if table.writeTable(offset: offset, width: 4, UInt64(value)) { table.synchronise(&host) }
+        if table.writeTable(offset: offset, width: 4, UInt64(value)) { synchronise(again: false) }
     }
 
     /// As Linux does it: masked, the message, unmasked. Half of them write QWORDs.
@@ -99,8 +110,8 @@ struct MSIXWorld: JudgedWorld {
         reference.write(vector, 2, data)
         reference.write(vector, 3, 0)
         let offset = UInt64(vector * 16)
-        if table.writeTable(offset: offset, width: 8, 0xFEE0_1000) { table.synchronise(&host) }
-        if table.writeTable(offset: offset + 8, width: 8, UInt64(data)) { table.synchronise(&host) }
+        if table.writeTable(offset: offset, width: 8, 0xFEE0_1000) { synchronise(again: false) }
+        if table.writeTable(offset: offset + 8, width: 8, UInt64(data)) { synchronise(again: false) }
     }
 
     /// An access that PCI does not define: reads give ones, writes change nothing.
@@ -117,7 +128,7 @@ struct MSIXWorld: JudgedWorld {
             case 6: (UInt64(argument >> 3) % size, 3)
             default: (UInt64(argument >> 3) % size, 0)
             }
-        if table.writeTable(offset: offset, width: width, .max) { table.synchronise(&host) }
+        if table.writeTable(offset: offset, width: width, .max) { synchronise(again: false) }
         let ones: UInt64 = width == 0 ? 0 : width == 8 ? .max : 1 << UInt64(width * 8) - 1
         let read = table.readTable(offset: offset, width: width)
         if read != ones { disagreement = "an odd access of \(width) bytes at \(offset) read \(read)" }
@@ -138,15 +149,20 @@ struct MSIXWorld: JudgedWorld {
     }
 
     private mutating func readPending() {
-        let kept = host.kept(from: 0)
+        let kept = mutation == .pendingBitsAlwaysRead0 ? 0 : carrier.kept(from: 0, on: &host)
         var read = table.readPending(offset: 0, width: 8, kept: kept)
         if mutation == .pendingBitsOfUnmasked { read |= kept }
         if mutation == .pendingBitsAlwaysRead0 { read = 0 }
         var expected = reference.pendingBits(0)
-        // A vector that something was refused for may be unmasked and pending; nothing else may.
-        for vector in host.vectors.indices
-        where table.isRefused(UInt32(vector)) || host.isWiped || reference.entries[vector].isKickDue {
-            expected = expected & ~(1 << UInt64(vector)) | read & 1 << UInt64(vector)
+        for vector in host.vectors.indices {
+            let bit: UInt64 = 1 << UInt64(vector)
+            // A vector that something was refused for may be unmasked and pending, one that may have lost something
+            // says so, and what pends in the device before a vector is used only the device knows; nothing else may.
+            let isOpen =
+                table.isRefused(UInt32(vector)) || reference.entries[vector].isKickDue || host.isInDoubt(vector)
+            if isOpen || !host.vectors[vector].isConnected && read & bit == 0 {
+                expected = expected & ~bit | read & bit
+            }
         }
         if read != expected {
             disagreement = "the pending bits read \(String(read, radix: 2)) and not \(String(expected, radix: 2))"
@@ -155,22 +171,27 @@ struct MSIXWorld: JudgedWorld {
 
     private mutating func raise(_ vector: Int) {
         reference.raise(vector)
-        host.raise(vector)
+        host.raise(vector, isOwed: reference.isEnabled)
     }
 
     private mutating func reset() {
+        host.ambush = nil
         reference.reset()
         host.resetDevice()
         table.reset()
-        table.synchronise(&host)
+        synchronise(again: false)
+        host.giveUp()
     }
 
     /// Saved as a blob, and loaded into a machine that has nothing yet, as after a migration.
     private mutating func saveRestore(_ argument: UInt32) {
+        host.ambush = nil
         let bytes = savedState().encoded
         judgeDamage(bytes, argument)
-        let wasOpen = host.vectors.map { $0.isInUse && $0.gate.isOpen }
-        host.moveIntoMachine()
+        let wasOpen = (0..<shape.vectors).map { vector in
+            table.isInUse(vector) && host.vectors[Int(vector)].gate.isOpen
+        }
+        let pending = host.moveIntoMachine(&carrier)
         do throws(StateError) {
             let state = try InterruptState(decoding: bytes)
             guard let saved = state.msix else { return disagreement = "a state without its registers" }
@@ -181,21 +202,25 @@ struct MSIXWorld: JudgedWorld {
                 table.setPending(record.vector.number)
             }
         } catch { disagreement = "a state that was just saved is refused: \(error)" }
-        for vector in wasOpen.indices where wasOpen[vector] { reference.expectKick(vector) }
-        table.synchronise(&host)
+        for vector in wasOpen.indices where wasOpen[vector] {
+            reference.expectKick(vector)
+            host.vectors[vector].isKickDue = true
+        }
+        synchronise(again: false)
+        host.arrive(pending)
     }
 
-    private func savedState() -> InterruptState {
+    private mutating func savedState() -> InterruptState {
         var saved = table
-        let kept = host.kept(from: 0)
+        let kept = carrier.owing(from: 0, on: &host)
         var records: [InterruptState.VectorRecord] = []
         for vector in 0..<shape.vectors {
             if kept & 1 << UInt64(vector) != 0 { saved.setPending(vector) }
             let this = host.vectors[Int(vector)]
-            guard this.isInUse else { continue }
+            guard this.isConnected else { continue }
             records.append(
                 InterruptState.VectorRecord(
-                    Vector(.msix, vector), way: this.trigger == .bypass ? .bypassed : .injected,
+                    Vector(.msix, vector), way: this.isSettled ? .bypassed : .injected,
                     mayHaveLost: this.gate.isOpen, account: host.ledger(Int(vector))))
         }
         return InterruptState(msix: saved, msi: nil, vectors: records)

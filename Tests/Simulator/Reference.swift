@@ -63,18 +63,30 @@ struct Reference {
     }
 
     /// An interrupt that stands for so many raises reached the guest. Returns what is wrong with that.
-    mutating func receive(_ vector: Int, address: UInt64, data: UInt32, standingFor count: UInt64) -> String? {
-        if isMasked(vector) { return "vector \(vector) reached the guest while masked" }
+    ///
+    /// - Parameters:
+    ///   - isExcused: It may stand for nothing: the device may have lost something.
+    ///   - earlier: What was so before the guest's access under way. What was raised before it may carry the message of
+    ///     then: MSI has one for all vectors, which are served one after the other.
+    ///   - isAmid: The device raised amid the access: it may have been before the mask, too.
+    mutating func receive(
+        _ vector: Int, address: UInt64, data: UInt32, standingFor count: UInt64, excused isExcused: Bool,
+        earlier: Reference?, amid isAmid: Bool
+    ) -> String? {
+        if isMasked(vector), !isAmid || earlier?.isMasked(vector) ?? true {
+            return "vector \(vector) reached the guest while masked"
+        }
+        if !carries(vector, address, data), !(earlier?.carries(vector, address, data) ?? false) {
+            return "vector \(vector) reached the guest with data \(data) of another message"
+        }
         if count == 0, entries[vector].isKickDue {
             entries[vector].isKickDue = false
             entries[vector].isUntold = false
             return nil
         }
+        if count == 0, isExcused { return nil }
         guard count > 0, entries[vector].owed >= count else {
             return "vector \(vector) reached the guest for \(count) raises, and \(entries[vector].owed) were owed"
-        }
-        if address != entries[vector].address || data != entries[vector].data {
-            return "vector \(vector) reached the guest with data \(data) of another message"
         }
         entries[vector].received += 1
         entries[vector].merged += count - 1
@@ -82,6 +94,10 @@ struct Reference {
         entries[vector].isUntold = false
         entries[vector].isKickDue = false
         return nil
+    }
+
+    private func carries(_ vector: Int, _ address: UInt64, _ data: UInt32) -> Bool {
+        address == entries[vector].address && data == entries[vector].data
     }
 
     /// The state was restored, and the vector was open: it is told once, whatever was on its way.

@@ -5,9 +5,9 @@ public struct Step: Equatable, Sendable, CustomStringConvertible {
         // The guest.
         case control, writeRegister, maskVector, unmaskVector, program, oddAccess, readTable, readPending
         // The device.
-        case raise, storm, functionReset, backdoorReset
+        case raise, raiseAmid, storm, functionReset, backdoorReset
         // The host: its loop, its routes, its state.
-        case turn, commit, park, unpark, halt, resume, saveRestore
+        case turn, commit, haltAll, resumeAll, halt, resume, saveRestore
         // A level-triggered line.
         case assert, withdraw, disableINTx, guestRuns
         // What goes wrong, and that it goes well again.
@@ -20,6 +20,13 @@ public struct Step: Equatable, Sendable, CustomStringConvertible {
     public var vector: UInt32
     /// How, where it matters.
     public var argument: UInt32
+
+    /// One thing that happens.
+    public init(_ kind: Kind, _ vector: UInt32 = 0, _ argument: UInt32 = 0) {
+        self.kind = kind
+        self.vector = vector
+        self.argument = argument
+    }
 
     /// In words.
     public var description: String {
@@ -35,15 +42,16 @@ public struct Step: Equatable, Sendable, CustomStringConvertible {
         case .readTable: "guest reads entry \(vector)"
         case .readPending: "guest reads the pending bits"
         case .raise: "device raises \(vector)"
+        case .raiseAmid: "device raises \(vector) amid what the host does next, after \(argument % 24) effects"
         case .storm: "device raises \(vector) \(argument % 50 + 2) times"
         case .functionReset: "function-level reset"
         case .backdoorReset: "the device is reset behind VFIO's back, and repaired"
         case .turn: "the loop takes a turn"
         case .commit: "routes are committed"
-        case .park: "the route of \(vector) is taken away"
-        case .unpark: "\(vector) has a route again"
-        case .halt: "\(vector) leaves its loop"
-        case .resume: "\(vector) arrives at its loop"
+        case .haltAll: "the host holds every vector back"
+        case .resumeAll: "the host holds no vector back"
+        case .halt: "the host holds \(vector) back"
+        case .resume: "the host does not hold \(vector) back"
         case .saveRestore: "state is saved and restored into a new machine"
         case .assert: "function \(vector) asserts"
         case .withdraw: "function \(vector) lets its line go by itself"
@@ -80,17 +88,41 @@ public struct History: Sendable {
         public var hostVectors: UInt32
         /// MSI-X vectors can be added after enabling.
         public var grows: Bool
+        /// The device swaps eventfds by itself, and does not look at them.
+        public var swaps: Bool
         /// Something may go wrong.
         public var faults: Bool
+
+        /// A machine without limits.
+        public init(
+            _ kind: Kind, vectors: UInt32, hostVectors: UInt32 = 2048, grows: Bool = true, swaps: Bool = false,
+            faults: Bool = true
+        ) {
+            self.kind = kind
+            self.vectors = vectors
+            self.hostVectors = hostVectors
+            self.grows = grows
+            self.swaps = swaps
+            self.faults = faults
+        }
 
         /// In words.
         public var description: String {
             switch kind {
             case .line: "INTx of \(vectors) functions on one line"
-            case .msi: "MSI, \(vectors) vectors, \(hostVectors) at the host"
-            case .msix: "MSI-X, \(vectors) vectors, \(hostVectors) at the host, \(grows ? "grows" : "does not grow")"
+            case .msi: "MSI, \(vectors) vectors, \(hostVectors) at the host\(swaps ? ", swaps" : "")"
+            case .msix:
+                "MSI-X, \(vectors) vectors, \(hostVectors) at the host, \(grows ? "grows" : "does not grow")"
+                    + (swaps ? ", swaps" : "")
             }
         }
+    }
+
+    /// A history that somebody wrote down.
+    public init(_ shape: Shape, _ steps: [Step]) {
+        seed = 0
+        self.shape = shape
+        self.steps = steps
     }
 
     /// What the seed says.
@@ -106,20 +138,21 @@ public struct History: Sendable {
             }
         let scarce = dice.below(6) == 0
         shape = Shape(
-            vectors: vectors, kind: kind, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
-            grows: dice.below(3) > 0,
+            kind, vectors: vectors, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
+            grows: dice.below(3) > 0, swaps: dice.below(2) == 0,
             faults: dice.below(2) == 0)
         steps = []
         steps.reserveCapacity(count)
         // Most of the time a guest has its interrupts on.
-        if kind != .line, dice.below(8) > 0 { steps.append(Step(kind: .control, vector: 0, argument: 2)) }
+        if kind != .line, dice.below(8) > 0 { steps.append(Step(.control, 0, 2)) }
         while steps.count < count { steps.append(Self.step(&dice, shape)) }
     }
 
     private static let weights: [(Step.Kind, UInt32)] = [
         (.control, 3), (.writeRegister, 4), (.maskVector, 14), (.unmaskVector, 16), (.program, 10), (.oddAccess, 2),
-        (.readTable, 4), (.readPending, 6), (.raise, 30), (.storm, 3), (.functionReset, 1), (.backdoorReset, 1),
-        (.turn, 20), (.commit, 8), (.park, 2), (.unpark, 3), (.halt, 2), (.resume, 3), (.saveRestore, 2),
+        (.readTable, 4), (.readPending, 6), (.raise, 30), (.raiseAmid, 12), (.storm, 3), (.functionReset, 1),
+        (.backdoorReset, 1),
+        (.turn, 20), (.commit, 8), (.haltAll, 1), (.resumeAll, 2), (.halt, 2), (.resume, 3), (.saveRestore, 2),
         (.descriptorsRunOut, 1), (.eventFDCloses, 1), (.completionsOverflow, 2), (.commitsFail, 1), (.heal, 3),
     ]
     private static let table: [Step.Kind] = weights.flatMap { [Step.Kind](repeating: $0.0, count: Int($0.1)) }
@@ -133,8 +166,7 @@ public struct History: Sendable {
         while true {
             let kinds = shape.kind == .line ? lineTable : table
             let kind = kinds[Int(dice.below(UInt32(kinds.count)))]
-            let step = Step(
-                kind: kind, vector: dice.below(shape.vectors), argument: UInt32(truncatingIfNeeded: dice.next() >> 32))
+            let step = Step(kind, dice.below(shape.vectors), UInt32(truncatingIfNeeded: dice.next() >> 32))
             if !shape.faults, kind.rawValue >= Step.Kind.descriptorsRunOut.rawValue { continue }
             return step
         }

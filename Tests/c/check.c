@@ -1,7 +1,10 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <time.h>
 
 int failures;
 uint32_t best_tier;
@@ -36,6 +39,22 @@ bool has_kvm(void) {
     return fd >= 0;
 }
 
+int make_machine(bool has_irqchip) {
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    CHECK(kvm >= 0);
+    int machine = ioctl(kvm, KVM_CREATE_VM, 0);
+    CHECK(machine >= 0);
+    close(kvm);
+    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+    CHECK((has_irqchip ? ioctl(machine, KVM_CREATE_IRQCHIP, 0) : ioctl(machine, KVM_ENABLE_CAP, &split)) == 0);
+    return machine;
+}
+
+irqmux_gsi_route message(uint32_t data) {
+    irqmux_gsi_route route = {.size = sizeof route, .kind = IRQMUX_GSI_MESSAGE, .address = 0xfee00000, .data = data};
+    return route;
+}
+
 irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *context) {
     irqmux_mux_config config = {.size = sizeof config};
     config.flags = flags;
@@ -66,7 +85,7 @@ void tally_handler(void *context, irqmux_mux mux, const irqmux_event *event) {
 
 static int32_t board_info(void *context, uint32_t index, irqmux_irq_info *info) {
     (void)context;
-    const uint32_t counts[] = {1, 32, BOARD_VECTORS, 1, 0};
+    const uint32_t counts[] = {1, 32, BOARD_VECTORS, 1, 1};
     if (index > IRQMUX_REQ) return -EINVAL;
     info->count = counts[index];
     info->flags = IRQMUX_IRQ_EVENTFD;
@@ -90,10 +109,12 @@ static int32_t board_set(void *context, const irqmux_irq_set *set) {
     struct board *board = context;
     board->sets++;
     if (set->size != sizeof *set || set->index > IRQMUX_REQ) return -EINVAL;
-    if (board->reenter.bits) board->reentered = irqmux_mux_stop(board->reenter) ? -1 : irqmux_gsi_room(board->reenter);
+    void (*within)(void *) = board->within;
+    board->within = NULL;
+    if (within) within(board->context);
     if (board->refuse) {
         int32_t answer = board->refuse;
-        board->refuse = 0;
+        if (!board->refuses) board->refuse = 0;
         return answer;
     }
     if (set->action == IRQMUX_ACTION_TRIGGER && set->data == IRQMUX_DATA_NONE && set->count == 0) {
@@ -141,6 +162,9 @@ void board_init(struct board *board) {
 }
 
 void board_raise(struct board *board, uint32_t index, uint32_t number) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    board->signalled = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     board->raised[index][number]++;
     signal_eventfd(board->eventfds[index][number]);
 }

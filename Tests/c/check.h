@@ -2,7 +2,6 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -36,10 +35,17 @@ struct test {
 };
 
 extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
-extern const struct test misuse_tests[];
+extern const struct test message_tests[], misuse_tests[], error_tests[];
+extern const struct test guest_error_tests[], budget_tests[], kind_tests[], guest_kind_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);
+
+// A virtual machine without processors; with the kernel's PIC and IOAPIC, or split.
+int make_machine(bool has_irqchip);
+
+// A route of a message to the first processor.
+irqmux_gsi_route message(uint32_t data);
 
 // The tier that muxes of this run are made with at best: 0, or what --tier says.
 extern uint32_t best_tier;
@@ -50,6 +56,10 @@ irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *contex
 // A mux of such a config.
 irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context);
 
+// Every call that takes a mux, with arguments that are fine otherwise; the first `mux_thread_calls` are for its thread.
+enum { all_calls = 65, mux_thread_calls = 59 };
+int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vector);
+
 // Counts what a handler was given, by kind.
 struct tally {
     uint32_t kinds[8];
@@ -58,7 +68,7 @@ struct tally {
     irqmux_mux mux;
     // Called from within the handler, if set.
     void (*within)(struct tally *tally);
-    irqmux_vector vector;
+    void *context;
     int32_t results[8];
 };
 
@@ -71,11 +81,13 @@ struct board {
     int32_t eventfds[5][BOARD_VECTORS];
     uint64_t raised[5][BOARD_VECTORS];
     uint32_t sets, released;
-    int32_t refuse;      // what set_irqs answers next
+    int32_t refuse;      // what set_irqs answers next,
+    bool refuses;        // or to all until it is taken back
     bool line, masked;   // INTx: asserted, masked by itself or by request
     int32_t unmask;      // INTx: the eventfd that unmasks
-    irqmux_mux reenter;  // a mux to call from within set_irqs
-    int32_t reentered;
+    uint64_t signalled;  // when it signalled last, CLOCK_MONOTONIC
+    void (*within)(void *context); // called from within the next set_irqs
+    void *context;
 };
 
 irqmux_device_ops board_ops(void);

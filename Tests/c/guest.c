@@ -1,25 +1,7 @@
 // Routes into a guest, on a real /dev/kvm: a machine without a processor takes interrupts all the same.
 #include "check.h"
 
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-
-static int make_machine(void) {
-    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    CHECK(kvm >= 0);
-    int machine = ioctl(kvm, KVM_CREATE_VM, 0);
-    CHECK(machine >= 0);
-    close(kvm);
-    CHECK(ioctl(machine, KVM_CREATE_IRQCHIP, 0) == 0);
-    return machine;
-}
-
-static irqmux_gsi_route message(uint32_t data) {
-    irqmux_gsi_route route = {.size = sizeof route, .kind = IRQMUX_GSI_MESSAGE, .address = 0xfee00000, .data = data};
-    return route;
-}
 
 static void routes(void) {
     struct tally tally = {0};
@@ -35,7 +17,7 @@ static void routes(void) {
     EQUAL(irqmux_guest_read(mux), 0);
     FAILS(irqmux_guest_attach(mux, -1, IRQMUX_TABLE_IRQCHIP), EBADF);
     FAILS(irqmux_guest_attach(mux, 0, 9), EINVAL);
-    int machine = make_machine();
+    int machine = make_machine(true);
     EQUAL(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_IRQCHIP), 0);
     FAILS(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_IRQCHIP), EBUSY);
     EQUAL(irqmux_guest_read(mux), 1);
@@ -97,7 +79,7 @@ static void pairs(void) {
     config.pairs = 2;
     irqmux_mux mux;
     EQUAL(irqmux_mux_create(&config, &mux), 0);
-    int machine = make_machine();
+    int machine = make_machine(true);
     EQUAL(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_IRQCHIP), 0);
     irqmux_gsi_route wanted = message(0x40);
     uint32_t gsi;
@@ -137,7 +119,7 @@ static void pairs(void) {
 
 static void owner_keeps_the_table(void) {
     irqmux_mux mux = mux_of(0, NULL, NULL);
-    int machine = make_machine();
+    int machine = make_machine(true);
     EQUAL(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_OWNER), 0);
     irqmux_gsi_route wanted = message(0x40);
     uint32_t gsi;
@@ -150,124 +132,87 @@ static void owner_keeps_the_table(void) {
     close(machine);
 }
 
-static void write_entry(irqmux_mux mux, irqmux_device device, uint32_t entry, uint32_t data, uint32_t control) {
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, entry * 16, 8, 0xfee00000), 0);
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, entry * 16 + 8, 4, data), 0);
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, entry * 16 + 12, 4, control), 0);
+// What the board does when its unmasking eventfd is signalled, as a kernel's device would.
+static uint64_t take_unmask(struct board *board) {
+    uint64_t count = 0;
+    if (board->unmask < 0 || read(board->unmask, &count, sizeof count) != sizeof count) return 0;
+    board->masked = false;
+    board_assert(board, board->line);
+    return count;
 }
 
-static uint64_t read_area(irqmux_mux mux, irqmux_device device, uint32_t area, uint64_t offset, uint32_t width) {
-    uint64_t value = 0;
-    EQUAL(irqmux_messages_read(mux, device, area, offset, width, &value), 0);
-    return value;
-}
-
-static void messages(void) {
+static void serve_line(bool has_irqchip, irqmux_intx_service service) {
     struct tally tally = {0};
-    irqmux_mux mux = mux_of(0, tally_handler, &tally);
+    irqmux_mux mux = mux_of(IRQMUX_EXPLICIT_ACK, tally_handler, &tally);
     struct board board;
     irqmux_device device;
-    connect_board(mux, &board, &device, 0, NULL);
-    int machine = make_machine();
-    EQUAL(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_IRQCHIP), 0);
-    irqmux_messages_config served = {.size = sizeof served, .index = IRQMUX_MSIX, .vectors = 4};
-    uint64_t value;
-    FAILS(irqmux_messages_read(mux, device, IRQMUX_AREA_TABLE, 0, 4, &value), ENODATA);
-    served.index = IRQMUX_INTX;
-    FAILS(irqmux_messages_serve(mux, device, &served), EINVAL);
-    served.index = IRQMUX_MSIX;
-    EQUAL(irqmux_messages_serve(mux, device, &served), 0);
-    FAILS(irqmux_messages_serve(mux, device, &served), EBUSY);
-    // As after a reset: everything masked, off, four vectors.
-    EQUAL(read_area(mux, device, IRQMUX_AREA_CONTROL, 0, 2), 3);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_TABLE, 12, 4), 1);
     irqmux_vector vector;
-    FAILS(irqmux_messages_vector(mux, device, IRQMUX_MSIX, 1, &vector), ENOENT);
-
-    // The guest enables MSI-X and opens vector 1.
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_CONTROL, 0, 2, 0x8000), 0);
-    write_entry(mux, device, 1, 0x41, 0);
-    CHECK(board.eventfds[IRQMUX_MSIX][1] >= 0);
-    EQUAL(irqmux_messages_vector(mux, device, IRQMUX_MSIX, 1, &vector), 0);
-    board_raise(&board, IRQMUX_MSIX, 1);
-    CHECK(drain(mux) >= 0);
-    EQUAL(tally.kinds[IRQMUX_EVENT_INTERRUPT], 0);
-    // Masked, it pends; opened, it does not.
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, 16 + 12, 4, 1), 0);
-    board_raise(&board, IRQMUX_MSIX, 1);
-    CHECK(drain(mux) >= 0);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_PENDING, 0, 8), 2);
-
-    // Saved, reset, loaded: the registers and the pending bit are back.
-    uint64_t length = 0;
-    EQUAL(irqmux_state_save(mux, device, NULL, 0, &length), 0);
-    CHECK(length > 64 && length < 4096);
-    uint8_t state[4096];
-    FAILS(irqmux_state_save(mux, device, state, 10, &length), ENOBUFS);
-    EQUAL(irqmux_state_save(mux, device, state, sizeof state, &length), 0);
-    FAILS(irqmux_state_load(mux, device, state, length), EBUSY);
-    EQUAL(irqmux_messages_do(mux, device, IRQMUX_MSIX, IRQMUX_MESSAGES_RESET), 0);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_CONTROL, 0, 2), 3);
-    CHECK(drain(mux) >= 0);
-    state[20] ^= 0xff;
-    FAILS(irqmux_state_load(mux, device, state, length), EINVAL);
-    state[20] ^= 0xff;
-    FAILS(irqmux_state_load(mux, device, state, length - 1), EINVAL);
-    EQUAL(irqmux_state_load(mux, device, state, length), 0);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_CONTROL, 0, 2), 0x8003);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_PENDING, 0, 8), 2);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_TABLE, 16 + 8, 4), 0x41);
-
-    irqmux_messages_report report = {.size = sizeof report, .index = IRQMUX_MSIX};
-    EQUAL(irqmux_messages_report_read(mux, device, &report), 0);
-    EQUAL(report.enabled, 1);
-    EQUAL(report.refusals, 0);
-    report.index = IRQMUX_MSI;
-    FAILS(irqmux_messages_report_read(mux, device, &report), ENODATA);
-    FAILS(irqmux_messages_read(mux, device, IRQMUX_AREA_MSI, 0, 4, &value), ENODATA);
-    FAILS(irqmux_messages_read(mux, device, 9, 0, 4, &value), EINVAL);
-    FAILS(irqmux_messages_do(mux, device, IRQMUX_MSIX, 9), EINVAL);
-    // PCI leaves a misaligned read open: all ones.
-    CHECK(read_area(mux, device, IRQMUX_AREA_TABLE, 3, 4) != 0);
+    connect_board(mux, &board, &device, 0, NULL);
+    service.size = sizeof service;
+    service.machine = make_machine(has_irqchip);
+    EQUAL(irqmux_guest_attach(mux, service.machine, has_irqchip ? IRQMUX_TABLE_IRQCHIP : IRQMUX_TABLE_EMPTY), 0);
+    if (!has_irqchip) {
+        // The IOAPIC's own entry: level-triggered.
+        irqmux_gsi_route wanted = message(0x8000 | service.apic_vector);
+        EQUAL(irqmux_gsi_set(mux, service.gsi, &wanted), 0);
+        EQUAL(irqmux_gsi_commit(mux), 1);
+    }
+    irqmux_connection connection = {.size = sizeof connection, .index = IRQMUX_INTX, .count = 1};
+    EQUAL(irqmux_vectors_connect(mux, device, &connection, &vector), 0);
+    EQUAL(drain(mux), 0);
+    EQUAL(irqmux_intx_serve(mux, vector, &service), 0);
+    take_unmask(&board);
+    CHECK(!board.masked && board.unmask >= 0);
+    EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), !has_irqchip);
+    EQUAL(take_unmask(&board), !has_irqchip);
+    for (int round = 0; round < 5; round++) {
+        board_assert(&board, true);
+        CHECK(board.masked);
+        // Past the process: nobody sees it here.
+        EQUAL(drain(mux), 0);
+        if (has_irqchip) continue;
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector + 1), 0);
+        EQUAL(take_unmask(&board), 0);
+        // Ended while the device still asserts: it fires again; then quiet.
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 1);
+        EQUAL(take_unmask(&board), 1);
+        CHECK(board.masked);
+        board.line = false;
+        EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 1);
+        EQUAL(take_unmask(&board), 1);
+        CHECK(!board.masked);
+    }
+    // Back to the handler.
+    board.line = false;
+    EQUAL(irqmux_intx_stop(mux, vector, NULL), 0);
+    EQUAL(drain(mux), 0);
+    EQUAL(irqmux_intx_ioapic_eoi(mux, service.apic_vector), 0);
+    CHECK(!board.masked);
+    board_assert(&board, true);
+    EQUAL(drain(mux), 1);
+    EQUAL(tally.last.vector.bits, vector.bits);
+    board.line = false;
+    EQUAL(irqmux_vector_acknowledge(mux, vector), 0);
     irqmux_ledger ledger = {.size = sizeof ledger};
-    EQUAL(irqmux_device_detach(mux, device, &ledger), 0);
+    EQUAL(irqmux_ledger_read_device(mux, device, &ledger), 0);
     EQUAL(ledger.unexplained, 0);
-    FAILS(irqmux_messages_read(mux, device, IRQMUX_AREA_TABLE, 0, 4, &value), EBADF);
     EQUAL(irqmux_mux_destroy(mux), 0);
-    close(machine);
+    close(service.machine);
 }
 
-static void msi(void) {
-    irqmux_mux mux = mux_of(0, NULL, NULL);
-    struct board board;
-    irqmux_device device;
-    connect_board(mux, &board, &device, 0, NULL);
-    int machine = make_machine();
-    EQUAL(irqmux_guest_attach(mux, machine, IRQMUX_TABLE_IRQCHIP), 0);
-    irqmux_messages_config served = {
-        .size = sizeof served, .index = IRQMUX_MSI, .vectors = 4, .flags = IRQMUX_MSI_64BIT | IRQMUX_MSI_MASKABLE};
-    served.vectors = 3;
-    FAILS(irqmux_messages_serve(mux, device, &served), EINVAL);
-    served.vectors = 4;
-    EQUAL(irqmux_messages_serve(mux, device, &served), 0);
-    EQUAL(read_area(mux, device, IRQMUX_AREA_MSI, 0, 1), 5);
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_MSI, 4, 4, 0xfee00000), 0);
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_MSI, 12, 2, 0x40), 0);
-    // Two vectors, enabled.
-    EQUAL(irqmux_messages_write(mux, device, IRQMUX_AREA_MSI, 2, 2, 1 | 1 << 4), 0);
-    CHECK(board.eventfds[IRQMUX_MSI][0] >= 0 && board.eventfds[IRQMUX_MSI][1] >= 0);
-    EQUAL(board.eventfds[IRQMUX_MSI][2], -1);
-    EQUAL(irqmux_messages_do(mux, device, IRQMUX_MSI, IRQMUX_MESSAGES_RESET), 0);
-    EQUAL(board.eventfds[IRQMUX_MSI][0], -1);
-    EQUAL(irqmux_mux_destroy(mux), 0);
-    close(machine);
+static void broadcast_line(void) {
+    serve_line(false, (irqmux_intx_service){.way = IRQMUX_WAY_IOAPIC_BROADCAST, .gsi = 30, .apic_vector = 0x51});
+}
+
+static void resampled_line(void) {
+    serve_line(true, (irqmux_intx_service){.way = IRQMUX_WAY_KERNEL_RESAMPLE, .gsi = 11});
 }
 
 const struct test guest_tests[] = {
-    {"a guest's MSI-X is served by its registers, saved, reset and loaded", messages, false},
-    {"a guest's MSI is served by its capability", msi, false},
     {"a vector goes into a guest, by a detour, and back, and every signal is accounted for", routes, false},
     {"pairs are made, completed from anywhere, and gone when removed", pairs, false},
+    {"a line by IOAPIC broadcast goes past the process, and its end is told by vector", broadcast_line, false},
+    {"a line that KVM resamples goes past the process", resampled_line, false},
     {"where the owner commits the table, the mux does not", owner_keeps_the_table, false},
     {NULL, NULL, false},
 };

@@ -31,8 +31,11 @@ int main(int count, char **arguments) {
     run(vector_tests);
     run(device_tests);
     run(misuse_tests);
-    if (has_kvm()) run(guest_tests);
-    else printf("skipped: kvm: /dev/kvm does not open\n");
+    run(error_tests);
+    run(kind_tests);
+    if (has_kvm()) {
+        run(guest_tests), run(message_tests), run(guest_error_tests), run(guest_kind_tests), run(budget_tests);
+    } else printf("skipped: kvm: /dev/kvm does not open\n");
     printf("%d C tests passed, %d failed\n", tests - failed, failed);
     return failed != 0;
 }

@@ -8,112 +8,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-// Every call that takes a mux, with arguments that are fine otherwise.
-static int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vector) {
-    static struct board board;
-    static irqmux_device_ops ops;
-    static irqmux_event event;
-    static irqmux_ring ring;
-    static irqmux_source source;
-    static irqmux_timer timer;
-    static irqmux_device made;
-    static irqmux_ledger ledger;
-    static irqmux_irq_info info;
-    static irqmux_connection connection;
-    static irqmux_vector vectors[4];
-    static irqmux_route route;
-    static irqmux_vector_state state;
-    static irqmux_gsi_route gsi;
-    static irqmux_pair_config pair_config;
-    static irqmux_intx_service service;
-    static irqmux_statistics statistics;
-    static irqmux_histogram histogram;
-    static irqmux_messages_config messages;
-    static irqmux_messages_report report;
-    static uint64_t number;
-    static uint32_t small;
-    irqmux_pair pair = {0x100000001}, *pair_out = &pair;
-    ops = board_ops();
-    messages = (irqmux_messages_config){.size = sizeof messages, .index = IRQMUX_MSIX};
-    report = (irqmux_messages_report){.size = sizeof report, .index = IRQMUX_MSIX};
-    event.size = sizeof event, ring.size = sizeof ring, ledger.size = sizeof ledger, info.size = sizeof info;
-    connection = (irqmux_connection){.size = sizeof connection, .index = IRQMUX_MSI, .count = 1};
-    route = (irqmux_route){.size = sizeof route, .kind = IRQMUX_ROUTE_PARKED};
-    state.size = sizeof state, gsi.size = sizeof gsi, pair_config.size = sizeof pair_config;
-    service = (irqmux_intx_service){.size = sizeof service, .way = IRQMUX_WAY_USER_EOI};
-    statistics.size = sizeof statistics, histogram = (irqmux_histogram){.size = sizeof histogram};
-    switch (which) {
-    case 0: return irqmux_mux_run(mux);
-    case 1: return irqmux_mux_dispatch(mux, 0);
-    case 2: return irqmux_mux_wait(mux, 0);
-    case 3: return irqmux_mux_next(mux, &event);
-    case 4: return irqmux_mux_process(mux);
-    case 5: return irqmux_mux_until_timer(mux, &number);
-    case 6: return irqmux_mux_set_wait(mux, 0, 0);
-    case 7: return irqmux_mux_nanoseconds(mux, 0, &number);
-    case 8: return irqmux_ring_read(mux, &ring);
-    case 9: return irqmux_source_add(mux, 0, 0, 0, &source);
-    case 10: return irqmux_source_remove(mux, source);
-    case 11: return irqmux_timer_add(mux, 1, 0, 0, &timer);
-    case 12: return irqmux_timer_remove(mux, timer);
-    case 13: return irqmux_device_attach(mux, &ops, &board, &made);
-    case 14: return irqmux_device_info(mux, device, 0, &info);
-    case 15: return irqmux_vectors_connect(mux, device, &connection, vectors);
-    case 16: return irqmux_vectors_disconnect(mux, device, IRQMUX_MSI);
-    case 17: return irqmux_vector_route(mux, vector, &route);
-    case 18: return irqmux_vector_mask(mux, vector);
-    case 19: return irqmux_vector_unmask(mux, vector);
-    case 20: return irqmux_vector_acknowledge(mux, vector);
-    case 21: return irqmux_vector_read(mux, vector, &state);
-    case 22: return irqmux_guest_attach(mux, 0, 0);
-    case 23: return irqmux_guest_detach(mux);
-    case 24: return irqmux_guest_read(mux);
-    case 25: return irqmux_gsi_allocate(mux, &gsi, &small);
-    case 26: return irqmux_gsi_set(mux, 30, &gsi);
-    case 27: return irqmux_gsi_free(mux, 30);
-    case 28: return irqmux_gsi_commit(mux);
-    case 29: return irqmux_gsi_room(mux);
-    case 30: return irqmux_pair_add(mux, &pair_config, pair_out);
-    case 31: return irqmux_pair_remove(mux, pair);
-    case 32: return irqmux_intx_serve(mux, vector, &service);
-    case 33: return irqmux_intx_stop(mux, vector, NULL);
-    case 34: return irqmux_intx_end(mux, 5);
-    case 35: return irqmux_intx_trapped(mux, vector);
-    case 36: return irqmux_watchdog_start(mux, 0, 0);
-    case 37: return irqmux_watchdog_stop(mux);
-    case 38: return irqmux_ledger_read_vector(mux, vector, &ledger);
-    case 39: return irqmux_ledger_read_device(mux, device, &ledger);
-    case 40: return irqmux_vector_measure(mux, vector, -1);
-    case 41: return irqmux_trace_set(mux, 0, NULL, NULL);
-    case 42: return irqmux_vector_disconnect(mux, vector);
-    case 43: return irqmux_device_detach(mux, device, NULL);
-    case 44: return irqmux_mux_destroy(mux);
-    case 45: return irqmux_messages_serve(mux, device, &messages);
-    case 46: return irqmux_messages_read(mux, device, IRQMUX_AREA_TABLE, 0, 4, &number);
-    case 47: return irqmux_messages_write(mux, device, IRQMUX_AREA_TABLE, 0, 4, 0);
-    case 48: return irqmux_messages_do(mux, device, IRQMUX_MSIX, IRQMUX_MESSAGES_RESET);
-    case 49: return irqmux_messages_report_read(mux, device, &report);
-    case 50: return irqmux_messages_vector(mux, device, IRQMUX_MSIX, 0, vectors);
-    case 51: return irqmux_state_save(mux, device, NULL, 0, &number);
-    case 52: return irqmux_state_load(mux, device, "", 1);
-    case 53: return irqmux_device_adopt(mux, 0, 0, &made);
-    case 54: return irqmux_device_open(mux, "0000:00:00.0", &made);
-    case 55: return irqmux_device_reset(mux, device);
-    case 56: return irqmux_region_read(mux, device, 0, 0, 4, &number);
-    case 57: return irqmux_region_write(mux, device, 0, 0, 4, 0);
-    // From here on: for any thread.
-    case 58: return irqmux_mux_stop(mux);
-    case 59: return irqmux_mux_fd(mux);
-    case 60: return irqmux_pair_complete(mux, pair);
-    case 61: return irqmux_intx_ioapic_eoi(mux, 1);
-    case 62: return irqmux_statistics_read(mux, &statistics);
-    case 63: return irqmux_histogram_read(mux, &histogram);
-    default: return 1;
-    }
-}
-
-enum { all_calls = 64, mux_thread_calls = 58 };
-
 static irqmux_mux made(irqmux_device *device, irqmux_vector *vector, struct board *board, struct tally *tally) {
     memset(tally, 0, sizeof *tally);
     irqmux_mux mux = mux_of(0, tally_handler, tally);
@@ -161,6 +55,8 @@ static void foreign_handles(void) {
     irqmux_source no_source = {0}, odd_source = {0x300000002};
     FAILS(irqmux_source_remove(mux, no_source), EINVAL);
     FAILS(irqmux_source_remove(mux, odd_source), EBADF);
+    FAILS(irqmux_source_arm(mux, no_source), EINVAL);
+    FAILS(irqmux_source_arm(mux, odd_source), EBADF);
     irqmux_timer odd_timer = {0x300000002};
     FAILS(irqmux_timer_remove(mux, odd_timer), EBADF);
     EQUAL(irqmux_mux_destroy(mux), 0);
@@ -208,41 +104,138 @@ static void wrong_thread(void) {
     EQUAL(irqmux_mux_destroy(stranger.mux), 0);
 }
 
+// ---- From inside
+
+enum { first_running = 0, last_running = 4, destroying = 44 };
+
+// What every call answers from inside a function of the caller's, and binding after them.
+struct inside {
+    irqmux_mux mux;
+    irqmux_device device;
+    irqmux_vector vector;
+    int32_t answers[all_calls], bind;
+    _Atomic uint32_t times;
+};
+
+static void call_all(void *context) {
+    struct inside *inside = context;
+    inside->bind = irqmux_mux_bind(inside->mux);
+    for (int which = 0; which < all_calls; which++)
+        inside->answers[which] = call(which, inside->mux, inside->device, inside->vector);
+    // Last, because another thread may wait for it.
+    inside->times++;
+}
+
+static void answered(const struct inside *inside, int which, int32_t wanted) {
+    if (inside->answers[which] == wanted) return;
+    printf("call %d from inside:\n", which);
+    EQUAL(inside->answers[which], wanted);
+}
+
+// The calls of the mux's thread are refused, those of any thread work as ever.
+static void all_refused(const struct inside *inside, int32_t running, int32_t destroy) {
+    EQUAL(inside->times, 1);
+    EQUAL(inside->bind, -EDEADLK);
+    for (int which = 0; which < mux_thread_calls; which++)
+        answered(inside, which, which == destroying ? destroy : which <= last_running ? running : -EDEADLK);
+    answered(inside, mux_thread_calls, 0);
+    answered(inside, mux_thread_calls + 1, -ENOTSUP);
+    answered(inside, mux_thread_calls + 2, -EBADF);
+    answered(inside, mux_thread_calls + 3, 0);
+    answered(inside, mux_thread_calls + 4, 0);
+    answered(inside, mux_thread_calls + 5, 0);
+}
+
 static void call_all_within(struct tally *tally) {
-    tally->results[0] = irqmux_mux_destroy(tally->mux);
-    tally->results[1] = irqmux_mux_run(tally->mux);
-    tally->results[2] = irqmux_mux_dispatch(tally->mux, 0);
-    irqmux_event event = {.size = sizeof event};
-    tally->results[3] = irqmux_mux_next(tally->mux, &event);
-    tally->results[4] = irqmux_vector_mask(tally->mux, tally->last.vector);
-    tally->results[5] = irqmux_vector_unmask(tally->mux, tally->last.vector);
-    tally->results[6] = irqmux_vector_disconnect(tally->mux, tally->last.vector);
+    struct inside *inside = (struct inside *)(void *)tally->context;
+    tally->within = NULL;
+    call_all(inside);
 }
 
 static void within_the_handler(void) {
-    irqmux_device device;
-    irqmux_vector vector;
+    struct inside inside = {0};
     struct board board;
     struct tally tally;
-    irqmux_mux mux = made(&device, &vector, &board, &tally);
+    inside.mux = made(&inside.device, &inside.vector, &board, &tally);
     tally.within = call_all_within;
+    tally.context = &inside;
     board_raise(&board, IRQMUX_MSIX, 0);
-    EQUAL(drain(mux), 1);
-    EQUAL(tally.results[0], -EBUSY);
-    EQUAL(tally.results[1], -EDEADLK);
-    EQUAL(tally.results[2], -EDEADLK);
-    EQUAL(tally.results[3], -EDEADLK);
-    EQUAL(tally.results[4], 0);
-    EQUAL(tally.results[5], 0);
-    EQUAL(tally.results[6], 0);
+    EQUAL(drain(inside.mux), 1);
+    EQUAL(inside.times, 1);
+    EQUAL(inside.bind, -EPERM);
+    for (int which = first_running; which <= last_running; which++) answered(&inside, which, -EDEADLK);
+    answered(&inside, destroying, -EBUSY);
+    for (int which = last_running + 1; which < all_calls; which++)
+        if (which != destroying && (inside.answers[which] == -EDEADLK || inside.answers[which] == -EPERM))
+            answered(&inside, which, 0);
+    // Masked, unmasked, disconnected, and its device let go.
+    answered(&inside, 18, 0);
+    answered(&inside, 19, 0);
+    answered(&inside, 43, 0);
     EQUAL(board.eventfds[IRQMUX_MSIX][0], -1);
-    // From inside a device's function nothing goes.
-    board.reenter = mux;
+    EQUAL(board.released, 1);
+    EQUAL(irqmux_mux_destroy(inside.mux), 0);
+}
+
+static void within_a_device(void) {
+    struct inside inside = {0};
+    struct board board;
+    struct tally tally;
+    inside.mux = made(&inside.device, &inside.vector, &board, &tally);
+    board.within = call_all;
+    board.context = &inside;
+    EQUAL(irqmux_vector_disconnect(inside.mux, inside.vector), 0);
+    all_refused(&inside, -EDEADLK, -EBUSY);
+    // From a device's last functions, while its mux is destroyed, there is no mux to call.
     irqmux_connection connection = {.size = sizeof connection, .index = IRQMUX_MSIX, .count = 1};
-    EQUAL(irqmux_vectors_connect(mux, device, &connection, &vector), 0);
-    EQUAL(board.reentered, -EDEADLK);
-    board.reenter.bits = 0;
-    EQUAL(irqmux_mux_destroy(mux), 0);
+    EQUAL(irqmux_vectors_connect(inside.mux, inside.device, &connection, &inside.vector), 0);
+    board.within = call_all;
+    EQUAL(irqmux_mux_destroy(inside.mux), 0);
+    EQUAL(inside.times, 2);
+    for (int which = 0; which < all_calls; which++) answered(&inside, which, -EBADF);
+    EQUAL(inside.bind, -EBADF);
+}
+
+struct inside_thread {
+    struct inside handler, ended, device;
+};
+
+static void threaded_handler(void *context, irqmux_mux mux, const irqmux_event *event) {
+    struct inside_thread *all = context;
+    (void)mux;
+    call_all(event->kind == IRQMUX_EVENT_ENDED ? &all->ended : &all->handler);
+}
+
+// On a mux's own thread nobody else runs it or destroys it, and at its end nothing is left to ask.
+static void within_its_thread(void) {
+    struct inside_thread all = {0};
+    irqmux_mux_config config = config_of(IRQMUX_OWN_THREAD, threaded_handler, &all);
+    struct board board;
+    EQUAL(irqmux_mux_create(&config, &all.device.mux), 0);
+    connect_board(all.device.mux, &board, &all.device.device, 1, &all.device.vector);
+    board.context = &all.device;
+    all.handler = all.ended = all.device;
+    irqmux_connection connection = {.size = sizeof connection, .index = IRQMUX_MSIX, .first = 1, .count = 1};
+    irqmux_vector other;
+    board.within = call_all;
+    EQUAL(irqmux_vectors_connect(all.device.mux, all.device.device, &connection, &other), 0);
+    // The stop from inside has ended it by now, or will.
+    while (!all.ended.times) usleep(1000);
+    all_refused(&all.device, -EPERM, -EDEADLK);
+    all_refused(&all.ended, -EPERM, -EDEADLK);
+    EQUAL(irqmux_mux_destroy(all.device.mux), 0);
+    EQUAL(all.handler.times, 0);
+
+    EQUAL(irqmux_mux_create(&config, &all.handler.mux), 0);
+    connect_board(all.handler.mux, &board, &all.handler.device, 1, &all.handler.vector);
+    all.ended = all.handler;
+    board_raise(&board, IRQMUX_MSIX, 0);
+    while (!all.ended.times) usleep(1000);
+    for (int which = first_running; which <= last_running; which++) answered(&all.handler, which, -EPERM);
+    answered(&all.handler, destroying, -EDEADLK);
+    answered(&all.handler, 18, 0);
+    answered(&all.handler, 43, 0);
+    EQUAL(irqmux_mux_destroy(all.handler.mux), 0);
 }
 
 static void forked(void) {
@@ -335,6 +328,7 @@ static void silent(void) {
     dup2(file, 1), dup2(file, 2);
     int before_failures = failures;
     within_the_handler();
+    within_a_device();
     wrong_thread();
     destroyed_under_a_crowd();
     null_and_destroyed();
@@ -356,6 +350,8 @@ const struct test misuse_tests[] = {
     {"handles of vectors, devices, pairs, sources and timers are checked likewise", foreign_handles, false},
     {"every call of the mux's thread refuses another thread with EPERM", wrong_thread, false},
     {"a handler may change everything, and not destroy or wait", within_the_handler, false},
+    {"from inside a device's function the mux's calls are refused, and those of any thread go", within_a_device, false},
+    {"on a mux's own thread nobody else runs or destroys it, also at its end", within_its_thread, true},
     {"a forked child is refused its parent's handles, and makes its own", forked, true},
     {"a mux is destroyed while four threads call it", destroyed_under_a_crowd, true},
     {"nothing is written, and no signal is touched", silent, true},

@@ -382,13 +382,17 @@ static void histograms(void) {
         CHECK(irqmux_mux_dispatch(rig.mux, 1000000000) >= 0);
     }
     drain(rig.mux);
-    uint64_t *buckets = calloc(IRQMUX_HISTOGRAM_BUCKETS, sizeof *buckets);
+    // One more than the header says, to see that it is as many as are written.
+    uint64_t *buckets = malloc((IRQMUX_HISTOGRAM_BUCKETS + 1) * sizeof *buckets);
+    memset(buckets, 0xff, (IRQMUX_HISTOGRAM_BUCKETS + 1) * sizeof *buckets);
     irqmux_histogram histogram = {.size = sizeof histogram, .which = IRQMUX_HISTOGRAM_DISPATCH, .buckets = buckets};
     EQUAL(irqmux_histogram_read(rig.mux, &histogram), 0);
     CHECK(histogram.count > 0 && histogram.min <= histogram.p50 && histogram.p50 <= histogram.max);
     uint64_t sum = 0;
     for (int bucket = 0; bucket < IRQMUX_HISTOGRAM_BUCKETS; bucket++) sum += buckets[bucket];
     EQUAL(sum, histogram.count);
+    CHECK(buckets[IRQMUX_HISTOGRAM_BUCKETS - 1] != UINT64_MAX);
+    CHECK(buckets[IRQMUX_HISTOGRAM_BUCKETS] == UINT64_MAX);
     free(buckets);
     histogram = (irqmux_histogram){.size = sizeof histogram, .which = IRQMUX_HISTOGRAM_TURN, .vector = rig.vectors[0]};
     FAILS(irqmux_histogram_read(rig.mux, &histogram), ENODATA);

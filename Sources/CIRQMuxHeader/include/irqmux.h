@@ -19,8 +19,11 @@
 // - After fork, the child may use none of the parent's handles: they are -EPERM there. It may make its own.
 // - Nothing is ever written to stdout or stderr, no signal's disposition or mask is changed, and no thread is started
 //   unless IRQMUX_OWN_THREAD asks for it; that one blocks every signal.
-// - From inside a device's function, a pin's or a tracer's, any call on the same mux is -EDEADLK. From inside the
-//   handler of events every call is allowed, but to destroy the mux (-EBUSY).
+// - From inside a function that the mux calls while it is at work (a device's, drive, mappings, a tracer, the handler
+//   of IRQMUX_EVENT_ENDED), calls of "mux" are -EDEADLK, as is irqmux_mux_bind; calls of "any" go as ever. To destroy
+//   the mux is -EBUSY there. From inside any other handler of events every call goes, but to destroy the mux (-EBUSY)
+//   and to run it (irqmux_mux_run, _dispatch, _process, _wait, _next: -EDEADLK). On a mux's own thread it is -EDEADLK
+//   to destroy it and -EPERM to run it, in all of them. While a mux is destroyed its handle is -EBADF to all of them.
 #ifndef IRQMUX_H
 #define IRQMUX_H
 
@@ -147,9 +150,9 @@ typedef struct irqmux_budget {
     uint32_t size;
     uint32_t vectors;       // in: vectors that will be connected
     uint32_t guest_vectors; // in: how many of them may be routed into a guest
-    uint32_t intx_lines;    // in: lines served to a guest past the process
+    uint32_t intx_lines;    // in: how many of them are INTx; counted as if served to a guest past the process
     uint32_t targets;       // in: targets of all fan-outs
-    uint32_t needed;        // out: descriptors that the mux will hold at most, devices of its own not counted
+    uint32_t needed;        // out: descriptors that the mux will hold at most; see docs/c-abi.md
     uint32_t limit;         // out: RLIMIT_NOFILE
     uint32_t open;          // out: descriptors that this process has open
 } irqmux_budget;
@@ -168,12 +171,13 @@ int32_t irqmux_mux_create(const irqmux_mux_config *config, irqmux_mux *mux);
 
 // Makes the calling thread the mux's. Once, before anything has waited on it; the caller sees to it that no other call
 // on this mux is under way. Not for IRQMUX_OWN_THREAD. Thread: the one that is to be the mux's. Blocks: no.
-// Errors: -EINVAL, -EBADF, -EPERM (it has waited already, or has its own thread).
+// Errors: -EINVAL, -EBADF, -EPERM (it has waited already, or has its own thread), -EDEADLK (inside a function that it
+// calls).
 int32_t irqmux_mux_bind(irqmux_mux mux);
 
 // Disables and lets go every device, and releases everything. Waits until calls of other threads have returned.
 // Thread: mux, or any but its own for IRQMUX_OWN_THREAD. Blocks: until its thread has ended.
-// Errors: -EINVAL, -EBADF, -EPERM, -EBUSY (inside its handler), -EDEADLK (on its own thread).
+// Errors: -EINVAL, -EBADF, -EPERM, -EBUSY (inside a function that it calls), -EDEADLK (on its own thread).
 int32_t irqmux_mux_destroy(irqmux_mux mux);
 
 // Hands events to the handler until irqmux_mux_stop. Thread: mux, and nowhere else. Blocks: until then.
@@ -231,9 +235,14 @@ int32_t irqmux_ring_read(irqmux_mux mux, irqmux_ring *ring);
 enum { IRQMUX_EDGE = 0, IRQMUX_COUNTED = 1, IRQMUX_ACKNOWLEDGED = 2 };
 
 // Listens to an eventfd of the caller's as well. `tag` has its highest bit clear. IRQMUX_EDGE: one event for one or
-// more signals, counter left alone; IRQMUX_COUNTED: counter taken. Thread: mux. Blocks: mux.
-// Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOSPC.
+// more signals, counter left alone; IRQMUX_COUNTED: counter taken; IRQMUX_ACKNOWLEDGED: likewise, and then nothing
+// until irqmux_source_arm. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF (handle, or descriptor not open), -EPERM, -ENOSPC, -EMFILE (but for IRQMUX_EDGE).
 int32_t irqmux_source_add(irqmux_mux mux, int32_t fd, uint64_t tag, uint32_t delivery, irqmux_source *source);
+
+// Listens again to a source of IRQMUX_ACKNOWLEDGED whose event was dealt with; what came meanwhile is one event. No
+// effect on one that is listened to. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
+int32_t irqmux_source_arm(irqmux_mux mux, irqmux_source source);
 
 // Stops listening; no event of it is handed out any more. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
 int32_t irqmux_source_remove(irqmux_mux mux, irqmux_source source);
@@ -272,8 +281,8 @@ typedef struct irqmux_irq_set {
     const uint8_t *bytes;    // with IRQMUX_DATA_BOOL: `count` bytes
 } irqmux_irq_set;
 
-// A device of the VMM's own. Functions return 0 or a negated errno, and are called on the mux's thread; none may call
-// the same mux. A null one that is not needed is as if the device had nothing to say.
+// A device of the VMM's own. Functions return 0 or a negated errno, and are called on the mux's thread, where its calls
+// are -EDEADLK meanwhile. A null one that is not needed is as if the device had nothing to say.
 typedef struct irqmux_device_ops {
     uint32_t size;
     uint32_t reserved;
@@ -580,18 +589,18 @@ int32_t irqmux_messages_serve(irqmux_mux mux, irqmux_device device, const irqmux
 enum {
     IRQMUX_AREA_TABLE = 0,   // MSI-X: the table in its BAR
     IRQMUX_AREA_PENDING = 1, // MSI-X: the pending bits; read-only
-    IRQMUX_AREA_CONTROL = 2, // MSI-X: the message control register, offset 0, width 2
+    IRQMUX_AREA_CONTROL = 2, // MSI-X: the message control register, offsets 0 and 1: two bytes, or one of them
     IRQMUX_AREA_MSI = 3,     // MSI: the capability, from its first byte
 };
 
-// The guest read: what it gets, all ones where PCI leaves it open. Thread: mux. Blocks: mux.
-// Errors: -EINVAL, -EBADF, -EPERM, -ENODATA (it is not served).
+// The guest read: what it gets, all ones where PCI leaves it open, in as many bytes as `width` says.
+// Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM, -ENODATA (it is not served).
 int32_t irqmux_messages_read(
     irqmux_mux mux, irqmux_device device, uint32_t area, uint64_t offset, uint32_t width, uint64_t *value);
 
-// The guest wrote; what it asks for is carried out before this returns. What was refused is told by
-// irqmux_messages_report_read, and asked for again when the guest touches the vector. Thread: mux. Blocks: mux.
-// Errors: as irqmux_messages_read.
+// The guest wrote; what it asks for is carried out before this returns, and what PCI leaves open is ignored. What was
+// refused is told by irqmux_messages_report_read, and asked for again when the guest touches the vector. Thread: mux.
+// Blocks: mux. Errors: as irqmux_messages_read.
 int32_t irqmux_messages_write(
     irqmux_mux mux, irqmux_device device, uint32_t area, uint64_t offset, uint32_t width, uint64_t value);
 
@@ -625,8 +634,10 @@ int32_t irqmux_state_save(
     irqmux_mux mux, irqmux_device device, void *state, uint64_t capacity, uint64_t *length);
 
 // Loads a state into what is served of a device, which must be as after a reset. Everything is checked before anything
-// is touched. Load when the guest's local APICs have their state, before its processors run. Thread: mux. Blocks: mux.
-// Errors: -EINVAL (not a state, damaged, or another device's), -EBADF, -EPERM, -ENODATA, -EBUSY (not reset).
+// is touched: MSI-X and MSI are loaded, or neither. A state with INTx in it (GuestFunction of the Swift API saves such)
+// is refused, because nobody here would serve its line. Load when the guest's local APICs have their state, before its
+// processors run. Thread: mux. Blocks: mux.
+// Errors: -EINVAL (not a state, damaged, another device's, or with INTx), -EBADF, -EPERM, -ENODATA, -EBUSY (not reset).
 int32_t irqmux_state_load(irqmux_mux mux, irqmux_device device, const void *state, uint64_t length);
 
 // ---- What happened
