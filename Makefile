@@ -44,7 +44,7 @@ embedded: packages ## the Embedded build, linked into a C program that runs
 gate: packages ## the hot-path gate: no allocation, retain or lock in the hot symbols
 	@Scripts/hot-path-gate.sh
 
-bench: packages bench-packages ## ours against C, libuv, libevent, libdispatch in one run
+bench: packages bench-packages ## ours against C, libuv, libevent, libdispatch; then vfio-user, both ends
 	@Scripts/bench.sh
 
 lint: ## format and style

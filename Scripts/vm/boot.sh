@@ -16,8 +16,8 @@ functions=sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=4
 
 # One processor, and TCG whatever /dev/kvm is: several processors hang now and then under nested virtualisation, and
 # a /dev/kvm that is itself emulated is slower. edu: INTx and MSI. rocker: 32 MSI-X vectors that a register fires.
-# xhci: 16 MSI vectors. pci-testdev: no interrupt at all. nvme: virtual functions; a second one has 2048 vectors.
-# e1000e: PCI Express, and ERR.
+# xhci: 16 MSI vectors. pci-testdev: no interrupt at all. nvme: virtual functions; a second one has 2048 vectors, and
+# two more are functions of one slot, a group. e1000e: PCI Express, and ERR.
 machine=(
     -nodefaults -no-user-config -no-reboot -display none -monitor none
     -accel tcg -machine q35,kernel-irqchip=split -cpu max,la57=off -smp 1 -m 1024
@@ -28,6 +28,7 @@ machine=(
     -device "nvme,serial=x,subsys=sub0,bus=rp0,max_ioqpairs=8,msix_qsize=10,$functions"
     -device pcie-root-port,id=rp1,addr=a,chassis=2,slot=2,x-speed=5 -device e1000e,bus=rp1
     -device nvme,serial=y,addr=c,msix_qsize=2048
+    -device nvme,serial=v,addr=d.0,multifunction=on -device nvme,serial=w,addr=d.1
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
     -device virtio-9p-pci,fsdev=host,mount_tag=host,addr=b
 )

@@ -17,6 +17,13 @@ extension AttachedDevice {
         try write(GuestFunction.configurationRegion, 0x04, 2, command | 0x400)
     }
 
+    /// The command register as a reset leaves it: no decoding, no bus master, DisINTx clear. The kernel puts back what
+    /// it was before `VFIO_DEVICE_RESET`, so that this has to come first.
+    final func clearCommand() throws(MuxError) {
+        let command = try read(GuestFunction.configurationRegion, 0x04, 2)
+        try write(GuestFunction.configurationRegion, 0x04, 2, command & ~0x407)
+    }
+
     /// The sizes of the six BARs.
     final func regionSizes() throws(MuxError) -> [UInt64] {
         var sizes: [UInt64] = []

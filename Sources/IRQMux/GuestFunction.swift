@@ -154,11 +154,13 @@ public struct GuestFunction: ~Copyable {
         (width == 1 || width == 2 || width == 4) && offset & UInt64(width - 1) == 0
     }
 
-    /// What is the device's own, DisINTx in the order that loses no level.
+    /// What is the device's own, DisINTx in the order that loses no level. A reset of the function by its guest is one
+    /// of its interrupts as well.
     private mutating func writeThrough(
         _ offset: UInt64, _ width: Int, _ value: UInt64, on mux: inout Mux
     ) throws(MuxError) {
         let attached = try mux.locate(device)
+        if resetsFunction(offset, width, value) { return try reset(on: &mux) }
         let wasDisabled = registers.isDisabled
         _ = registers.write(offset: offset, width: width, value: value)
         guard registers.isDisabled != wasDisabled, let line else {
@@ -171,6 +173,14 @@ public struct GuestFunction: ~Copyable {
             }
         }
         if let refusal { throw refusal }
+    }
+
+    /// Whether the guest asks for a function-level reset: the highest bit of Device Control, where the device can.
+    private func resetsFunction(_ offset: UInt64, _ width: Int, _ value: UInt64) -> Bool {
+        guard let express = capabilities.express, express.resetsFunction else { return false }
+        let place = UInt64(express.offset) + 9
+        guard offset <= place, place - offset < UInt64(width) else { return false }
+        return value >> ((place - offset) * 8) & 0x80 != 0
     }
 
     /// Where an offset is, seen from MSI-X's message control.

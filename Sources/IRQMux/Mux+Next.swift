@@ -24,10 +24,14 @@ extension Mux {
                 unsafe mux.write(slot, count, ticks, record)
                 return .interrupt
             },
-            { mux, event in
-                mux.other = event
-                return .other
-            }) ?? .nothing
+            { mux, event in mux.keep(event) }) ?? .nothing
+    }
+
+    /// Out of line, because what a copy of an event needs of the stack and of registers is paid by every interrupt.
+    @inline(never)
+    private mutating func keep(_ event: VectorEvent) -> Handed {
+        other = event
+        return .other
     }
 
     /// What `next(into:)` found when it was no interrupt, or one that was held before.

@@ -117,6 +117,7 @@ public final class Server<Device: MediatedDevice>: Sendable {
         case ENOTSOCK: "the path exists and is no socket; choose another"
         case ENAMETOOLONG: "a socket's path has at most 107 bytes"
         case ENOENT: "make the directory first"
+        case ENOTDIR: "a part of the path is no directory"
         case EACCES, EPERM: "choose a directory that this user may write"
         default: ""
         }

@@ -67,7 +67,7 @@ struct ServerLoop: ~Copyable {
             }
             if ready.unmask { server.device.lines?.takeUnmask() }
             if ready.attention { server.device.attend() }
-            if ready.client || client?.connection.hasWaiting == true { serve(limit: Self.turn) }
+            if ready.client || client?.connection.hasWaiting == true { _ = serve() }
             attendVisitors()
             if ready.listener { accept() }
         }
@@ -144,21 +144,22 @@ struct ServerLoop: ~Copyable {
         server.counters.isConnected.store(true, ordering: .relaxed)
     }
 
-    /// Answers what the client has sent, up to `limit` commands.
-    private mutating func serve(limit: Int) {
-        guard var current = client.take() else { return }
+    /// Answers what the client has sent, up to ``turn`` commands. The last turns leave nothing behind.
+    ///
+    /// - Returns: Whether it stopped short of looking: there may be more.
+    private mutating func serve(isLast: Bool = false) -> Bool {
+        guard var current = client.take() else { return false }
         var isAlive = true
         if current.connection.hasOutput { isAlive = current.connection.flush() }
         var served = 0
-        while isAlive, served < limit, !current.connection.hasOutput {
+        while isAlive, served < Self.turn, !current.connection.hasOutput {
             let looksAhead = served > 0
-            // The last turn leaves nothing behind.
-            if looksAhead, limit != .max, !foresight.isDue() { break }
+            if looksAhead, !isLast, !foresight.isDue() { break }
             switch current.connection.next() {
             case .idle:
                 if looksAhead { foresight.settle(paid: false) }
                 client = consume current
-                return
+                return false
             case .message(let message):
                 if looksAhead { foresight.settle(paid: true) }
                 served += 1
@@ -173,6 +174,7 @@ struct ServerLoop: ~Copyable {
             }
         }
         if isAlive { client = consume current } else { end(consume current) }
+        return isAlive
     }
 
     private func answer(_ message: consuming IncomingMessage, _ client: inout Client) -> Bool {
@@ -219,16 +221,15 @@ struct ServerLoop: ~Copyable {
 
     // MARK: The end
 
-    /// What the client has sent by now is answered, and it gets the time to take the answers.
+    /// What the client has sent by now is answered, as it takes the answers; one that takes none, or sends on and on,
+    /// gets a second.
     private mutating func drain() {
-        if !isDone { serve(limit: .max) }
         let deadline = irqmux_monotonic_ns() &+ Self.patienceNs
-        while let connection = client?.connection, connection.hasOutput {
+        while !isDone, serve(isLast: true), let connection = client?.connection {
             let now = irqmux_monotonic_ns()
-            guard now < deadline, connection.flush() else { break }
-            if connection.hasOutput {
-                guard irqmux_socket_wait(connection.number, Int16(POLLOUT), deadline - now) > 0 else { break }
-            }
+            guard now < deadline else { break }
+            guard connection.hasOutput else { continue }
+            guard irqmux_socket_wait(connection.number, Int16(POLLOUT), deadline - now) > 0 else { break }
         }
         if let last = client.take() { end(last) }
         visitors = []

@@ -17,6 +17,22 @@ struct HelpTests {
         #expect(run.output.contains("USAGE: irqmux"))
     }
 
+    @Test(
+        "help and manual of a command that opens devices name every kind of device",
+        arguments: ["info", "loopback", "latency"])
+    func kinds(command: String) throws {
+        let page = Self.docs.appendingPathComponent("man/irqmux.\(command).1")
+        let texts = [
+            try CommandProcess.run(command, "--help").output, try String(contentsOf: page, encoding: .utf8),
+        ]
+        for text in texts {
+            let words = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            for kind in ["software", "0000:01:00.0", ",vf_token=UUID", "mdev:UUID", "vfio-user:/"] {
+                #expect(words.contains(kind), "\(command) does not say \(kind)")
+            }
+        }
+    }
+
     @Test("every example in the help parses", arguments: commands + [""])
     func examples(command: String) throws {
         let type = IRQMuxCommand.configuration.subcommands.first { $0._commandName == command }

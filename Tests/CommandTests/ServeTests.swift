@@ -1,3 +1,4 @@
+import CKernel
 import EventRing
 import Foundation
 import Glibc
@@ -5,18 +6,22 @@ import InterruptModel
 import Testing
 import VFIOUser
 
+@testable import irqmux
+
 private let folder = NSTemporaryDirectory()
 
 @Suite("irqmux serve", .serialized, .timeLimit(.minutes(10)))
 struct ServeTests {
     /// `irqmux serve`, running.
     private final class Serving {
-        let path = folder + "irqmux-serve-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+        let path: String
         private let process = Process()
         private let output = Pipe()
         private let diagnostics = Pipe()
 
-        init(_ arguments: [String] = []) throws {
+        /// At a path that nobody has, or at `place`.
+        init(_ arguments: [String] = [], at place: String? = nil) throws {
+            path = place ?? folder + "irqmux-serve-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
             process.executableURL = CommandProcess.binary
             process.arguments = ["serve", "--socket", path] + arguments
             process.standardOutput = output
@@ -32,7 +37,9 @@ struct ServeTests {
             try? FileManager.default.removeItem(atPath: path)
         }
 
-        func terminate() { kill(process.processIdentifier, SIGTERM) }
+        func terminate() { signal(SIGTERM) }
+
+        func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
         /// Waits for the end: status and stdout.
         func end() -> (status: Int32, output: String) {
@@ -118,6 +125,48 @@ struct ServeTests {
         #expect(!FileManager.default.fileExists(atPath: serving.path))
     }
 
+    @Test("SIGTERM ends it while a client is there and silent, and the client is hung up on")
+    func terminatedWhileConnected() throws {
+        let serving = try Serving(["--format", "json"])
+        var other = try client(serving.path)
+        let eventFD = try EventFD()
+        try other.setInterrupts(IRQRequest(.msix, .trigger, .eventfd([eventFD.number])))
+        serving.terminate()
+        #expect(serving.end().status == 0)
+        #expect(throws: VFIOUserError.self) { try other.setInterrupts(IRQRequest(.msix, .trigger, .none(count: 0))) }
+        #expect(!FileManager.default.fileExists(atPath: serving.path))
+    }
+
+    @Test("SIGTERM answers every request that has arrived, more than fit on the way back too, and half of one is left")
+    func drained() throws {
+        let serving = try Serving(["--format", "json"])
+        // Of our own, since the library's client waits for each answer.
+        let socket = RawSocket(connectedTo: serving.path)
+        let version: [UInt8] = [1, 0, 1, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+        try #require(socket.send(version) && socket.receiveReply() == 1)
+        // DEVICE_GET_INFO, argsz 16. While the server stands still they all arrive, and the signal with them.
+        let count: UInt16 = 2000
+        serving.signal(SIGSTOP)
+        var requests: [UInt8] = []
+        for id in 2..<count + 2 {
+            let number = [UInt8(id & 0xff), UInt8(id >> 8)]
+            requests += number + [4, 0, 32, 0, 0, 0] + [UInt8](repeating: 0, count: 8) + [16, 0, 0, 0]
+            requests += [UInt8](repeating: 0, count: 12)
+        }
+        let isSent = socket.send(requests + [7, 7, 4, 0])
+        serving.terminate()
+        serving.signal(SIGCONT)
+        try #require(isSent)
+        // So late that the answers no longer fit on their way.
+        usleep(100_000)
+        for id in 2..<count + 2 { try #require(socket.receiveReply() == id, "request \(id - 1) of \(count)") }
+        #expect(socket.receiveReply() == nil)
+        let (status, output) = serving.end()
+        #expect(status == 0)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        #expect(object["messages"] as? Int == Int(count) + 1 && object["broken"] as? Int == 0)
+    }
+
     @Test("once ends it with the first client, and the counters are in the file")
     func once() throws {
         let metrics = folder + "irqmux-metrics-\(getpid()).prom"
@@ -141,14 +190,43 @@ struct ServeTests {
         #expect(wrong.diagnostics.contains("no socket"))
         let serving = try Serving()
         let taken = try CommandProcess.run("serve", "--socket", serving.path)
-        #expect(taken.status == 2 && taken.diagnosticLines.count == 1)
+        #expect(taken.status == 69 && taken.diagnosticLines.count == 1)
         #expect(taken.diagnostics.contains("another server listens"))
         let long = try CommandProcess.run("serve", "--socket", String(repeating: "a", count: 108))
         #expect(long.status == 64 && long.diagnosticLines.count == 1)
         let nowhere = try CommandProcess.run("serve", "--socket", folder + "irqmux-no-such-directory/a.sock")
-        #expect(nowhere.status == 2 && nowhere.diagnosticLines.count == 1)
+        #expect(nowhere.status == 69 && nowhere.diagnosticLines.count == 1)
+        #expect(nowhere.diagnostics.contains("make the directory"))
+        let through = try CommandProcess.run("serve", "--socket", file + "/a.sock")
+        #expect(through.status == 64 && through.diagnosticLines.count == 1)
         let device = try CommandProcess.run("serve", "--socket", file, "--device", "vfio-user:a.sock")
         #expect(device.status == 64 && device.diagnosticLines.count == 1)
+    }
+
+    // Root, as whom the tests often run, may write everywhere, so it is the rule that is asked.
+    @Test(
+        "what is typed wrongly is 64, what the machine lacks or another process has is 69, the rest is 2",
+        arguments: [
+            (ENOTSOCK, 64), (ENAMETOOLONG, 64), (ENOTDIR, 64), (ENOENT, 69), (EACCES, 69), (EPERM, 69), (EROFS, 69),
+            (EADDRINUSE, 69), (EMFILE, 2), (ENOSPC, 2),
+        ] as [(Int32, Int32)])
+    func statuses(errno: Int32, status: Int32) {
+        let error = VFIOUserError("listening on the socket", .system, errno: errno)
+        #expect(CommandFailure(servingOn: "/run/a.sock", error).status.rawValue == status)
+    }
+
+    @Test("a stale socket is replaced")
+    func stale() throws {
+        let killed = try Serving()
+        killed.signal(SIGKILL)
+        #expect(killed.end().status == SIGKILL)
+        try #require(FileManager.default.fileExists(atPath: killed.path))
+        let next = try Serving(at: killed.path)
+        // The file was there before, so it is no sign: the server is there when it takes a client.
+        for _ in 0..<4000 where RawSocket(connectedTo: next.path).number < 0 { usleep(5000) }
+        try assign([EventFD().release()], next.path)
+        next.terminate()
+        #expect(next.end().status == 0)
     }
 
     @Test(
@@ -163,12 +241,17 @@ struct ServeTests {
         let absent = try CommandProcess.run(command, "--device", "vfio-user:\(folder)irqmux-nobody.sock")
         #expect(absent.status == 69 && absent.diagnosticLines.count == 1)
         #expect(absent.diagnostics.contains("start the server"))
+        let foreign = try ForeignServer(path: file + ".sock", major: 3)
+        let other = try CommandProcess.run(command, "--device", "vfio-user:\(file).sock")
+        #expect(other.status == 69 && other.diagnosticLines.count == 1 && other.output.isEmpty)
+        #expect(other.diagnostics.contains("major version"))
+        withExtendedLifetime(foreign) {}
         // A server that is busy with another client.
         let serving = try Serving()
-        let other = try client(serving.path)
+        let first = try client(serving.path)
         let busy = try CommandProcess.run(command, "--device", "vfio-user:\(serving.path)")
         #expect(busy.status == 69 && busy.diagnosticLines.count == 1 && busy.diagnostics.contains("another client"))
-        let minor = other.minor
+        let minor = first.minor
         #expect(minor == 2)
     }
 
@@ -184,5 +267,63 @@ struct ServeTests {
         #expect(loopback.status == 0, "\(loopback.diagnostics)\(loopback.output)")
         let ledger = try #require(try loopback.object()["ledger"] as? [String: Any])
         #expect(ledger["unexplained"] as? Int == 0)
+        for command in [["loopback"], ["latency", "--path", "loopback"]] {
+            let lacking = try CommandProcess.run(
+                command + ["--device", "vfio-user:\(serving.path)", "--vectors", "17"])
+            #expect(lacking.status == 64 && lacking.diagnosticLines.count == 1 && lacking.output.isEmpty)
+            #expect(lacking.diagnostics.contains("--vectors 17 is more MSI-X than the device has; accepted: up to 16"))
+        }
+    }
+
+    @Test("without MSI-X it is MSI that loopback's vectors are counted against, and INTx without that")
+    func drivenWithoutMSIX() throws {
+        for (layout, label, most) in [("msix=0,msi=8", "MSI", 8), ("msix=0,msi=0,intx=1", "INTx", 1)] {
+            let lacking = try CommandProcess.run(
+                "loopback", "--device", "software:\(layout)", "--vectors", "\(most + 1)")
+            #expect(lacking.status == 64 && lacking.diagnosticLines.count == 1 && lacking.output.isEmpty)
+            #expect(lacking.diagnostics.contains("is more \(label) than the device has; accepted: up to \(most)"))
+        }
+        let some = try CommandProcess.run(
+            "loopback", "--device", "software:msix=0,msi=8,intx=0", "--vectors", "8", "--storm", "100")
+        #expect(some.status == 0, "\(some.diagnostics)")
+    }
+}
+
+/// A client by hand.
+private struct RawSocket: ~Copyable {
+    let number: Int32
+
+    init(connectedTo path: String) {
+        // SAFETY: the text is NUL-terminated and lives for the call.
+        number = unsafe irqmux_socket_connect(path)
+    }
+
+    deinit { if number >= 0 { close(number) } }
+
+    /// False where the socket does not take it all at once.
+    func send(_ bytes: [UInt8]) -> Bool {
+        // SAFETY: the buffer holds the count that is passed with it.
+        unsafe write(number, bytes, bytes.count) == bytes.count
+    }
+
+    /// The identity of the next message; nil at the end, or when none comes within ten seconds.
+    func receiveReply() -> UInt16? {
+        guard let head = receive(16) else { return nil }
+        let size = Int(head[4]) | Int(head[5]) << 8
+        guard size >= 16, receive(size - 16) != nil else { return nil }
+        return UInt16(head[0]) | UInt16(head[1]) << 8
+    }
+
+    private func receive(_ count: Int) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            guard irqmux_socket_wait(number, Int16(POLLIN), 10_000_000_000) > 0 else { return nil }
+            var part = [UInt8](repeating: 0, count: count - bytes.count)
+            // SAFETY: as above.
+            let received = unsafe read(number, &part, part.count)
+            guard received > 0 else { return nil }
+            bytes += part.prefix(received)
+        }
+        return bytes
     }
 }

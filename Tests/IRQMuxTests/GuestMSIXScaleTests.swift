@@ -81,6 +81,23 @@ struct GuestMSIXScaleTests {
         }
     }
 
+    @Test("2048 vectors that are restored cost a few SET_IRQS and commits, not one for each entry")
+    func restore2048() async {
+        await #expect(processExitsWith: .success) {
+            try enableAll { device, mux, msix in
+                var state = InterruptState(msix: nil, msi: nil)
+                try msix.save(into: &state, on: &mux)
+                msix.reset(on: &mux)
+                let (requests, commits) = (device.requests.count, mux.routingCommits)
+                try msix.load(state, on: &mux)
+                try mux.commitRoutes()
+                #expect(device.requests.count - requests <= 3, "\(device.requests.count - requests)")
+                #expect(mux.routingCommits - commits <= 12, "\(mux.routingCommits - commits)")
+                #expect(msix.table.inUse == 2048 && msix.table.refused == 0)
+            }
+        }
+    }
+
     @Test("2048 vectors programmed under the function mask come into use by three SET_IRQS", arguments: [true, false])
     func programmedUnderMask(growsMSIX: Bool) async {
         if growsMSIX {

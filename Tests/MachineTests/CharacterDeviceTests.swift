@@ -120,21 +120,6 @@ struct CharacterDeviceTests {
         }
     }
 
-    @Test("a device that somebody else bound is adopted by its descriptor, and left open with what it had")
-    func adopted() throws {
-        let owner = try VFIODevice.open(.pci(Machine.rocker), by: .characterDevice)
-        let eventFD = try EventFD()
-        _ = try owner.setInterrupts(IRQRequest(.msix, .trigger, .eventfd([eventFD.number])))
-        do {
-            let borrower = try VFIODevice(adopting: owner.number)
-            #expect(borrower.activeType == .msix)
-            _ = try borrower.setInterrupts(IRQRequest(.msix, .trigger, .none(count: 1)))
-            #expect(try eventFD.take() == 1)
-        }
-        _ = try owner.setInterrupts(IRQRequest(.msix, .trigger, .none(count: 1)))
-        #expect(try eventFD.take() == 1, "the borrower's end took nothing away")
-    }
-
     @Test("a hot reset names devices and not groups, and wants the descriptors of none")
     func hotReset() throws {
         let device = try VFIODevice.open(.pci(Machine.express), by: .characterDevice)

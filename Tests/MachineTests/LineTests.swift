@@ -77,6 +77,37 @@ struct LineTests {
         try mux.acknowledge(id)
     }
 
+    @Test("through the mux: VFIO, the loop, the guest's pin, the end of interrupt that a VMM tells of, UNMASK")
+    func throughTheMux() throws {
+        let device = try RealDevice(Machine.edu, .intx)
+        var options = MuxOptions()
+        options.intxAcknowledgement = .explicit
+        var mux = try Mux(options)
+        let attached = try mux.attach(device)
+        let id = try mux.connect(attached, .intx, 0..<1)[0]
+        let guest = try MicroGuest(messageVectors: 1, pin: .level)
+        try guest.start()
+        try mux.settle()
+        let pin = try INTxPin(gsi: MicroGuest.pinGSI, of: guest.virtualMachine)
+        try mux.serve(id, by: .userEOI(pin: pin))
+        let doorbell = try #require(guest.pinDoorbell)
+        for round in 0..<50 {
+            try device.raise()
+            #expect(try mux.settle().count == 1, "round \(round)")
+            _ = try guest.awaitDoorbell(doorbell)
+            if round % 4 == 0 {
+                try mux.endOfInterrupt(gsi: MicroGuest.pinGSI)
+                #expect(try mux.settle().count == 1, "round \(round): still asserted")
+                _ = try guest.awaitDoorbell(doorbell)
+            }
+            try device.acknowledge()
+            try mux.endOfInterrupt(gsi: MicroGuest.pinGSI)
+            #expect(try mux.settle().isEmpty, "round \(round): quiet")
+        }
+        #expect(try mux.ledger(attached).unexplained == 0)
+        #expect(guest.exit == nil)
+    }
+
     /// Waits until the guest's handler has not run for a while; how often it did meanwhile.
     private func quiet(_ doorbell: GuestDoorbell) throws -> UInt64 {
         var runs: UInt64 = 0

@@ -284,7 +284,11 @@ static void retried_and_repaired(void) {
     both.board.refuse = 0;
     EQUAL(irqmux_messages_do(both.mux, both.device, IRQMUX_MSIX, IRQMUX_MESSAGES_RETRY), 0);
     EQUAL(irqmux_messages_vector(both.mux, both.device, IRQMUX_MSIX, 1, &vector), 0);
-    EQUAL(report_of(both.mux, both.device, IRQMUX_MSIX).refusals, report.refusals);
+    uint64_t refusals = report.refusals;
+    report = report_of(both.mux, both.device, IRQMUX_MSIX);
+    EQUAL(report.refusals, refusals);
+    // What the refusal may have cost is told by kicks of its own.
+    uint64_t kicks = report.kicks;
     int32_t eventfd = both.board.eventfds[IRQMUX_MSIX][1];
     CHECK(eventfd >= 0);
 
@@ -294,7 +298,7 @@ static void retried_and_repaired(void) {
     EQUAL(both.board.eventfds[IRQMUX_MSIX][1], eventfd);
     report = report_of(both.mux, both.device, IRQMUX_MSIX);
     EQUAL(report.repairs, 1);
-    EQUAL(report.kicks, 1);
+    EQUAL(report.kicks, kicks + 1);
     // What the device says of a repair is told.
     both.board.refuse = -EIO;
     FAILS(irqmux_messages_do(both.mux, both.device, IRQMUX_MSIX, IRQMUX_MESSAGES_REPAIR), EIO);

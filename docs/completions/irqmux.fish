@@ -135,13 +135,13 @@ complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options 
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux devices" format' -l 'format' -d 'The form of the report.' -rfka 'text json'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux devices" version' -l 'version' -d 'Show the version.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux devices" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0; mdev:UUID (default: software).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0, or with a token as in 0000:01:00.1,vf_token=UUID; mdev:UUID; vfio-user:/path/to.sock (default: software).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" route' -l 'route' -d 'Where the vectors are routed: handler, parked, guest or detour (default: not connected).' -rfka 'handler parked guest detour'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" index' -l 'index' -d 'Which interrupts --route connects: intx, msi or msix (default: msix).' -rfka 'intx msi msix'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" format' -l 'format' -d 'The form of the report.' -rfka 'text json'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" version' -l 'version' -d 'Show the version.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux info" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0; mdev:UUID (default: software).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0, or with a token as in 0000:01:00.1,vf_token=UUID; mdev:UUID; vfio-user:/path/to.sock (default: software).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" vectors' -l 'vectors' -d 'How many vectors of MSI-X, and of MSI as far as it has them, are tried (default: all).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" storm' -l 'storm' -d 'How many interrupts the storm of each index has (default: 20k).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" seed' -l 'seed' -d 'What the storm draws its vectors from; the same seed draws the same (default: by lot).' -rfka ''
@@ -152,7 +152,7 @@ complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options 
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux loopback" h help' -s 'h' -l 'help' -d 'Show help information.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" path' -l 'path' -d 'Which way the interrupt takes.' -rfka 'eventfd loopback kvm bypass'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" wait' -l 'wait' -d 'How the loop waits.' -rfka 'block spin adaptive'
-complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" device' -l 'device' -d 'The device of loopback and kvm: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0; mdev:UUID (default: software).' -rfka ''
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" device' -l 'device' -d 'The device of loopback and kvm: software, or with a layout as in software:msix=64,msi=32,intx=1; 0000:01:00.0, or with a token as in 0000:01:00.1,vf_token=UUID; mdev:UUID; vfio-user:/path/to.sock (default: software).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" index' -l 'index' -d 'Which interrupts of the device: intx, msi or msix (default: msix).' -rfka 'intx msi msix'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" vectors' -l 'vectors' -d 'How many vectors take turns (default: 1).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" rate' -l 'rate' -d 'How often a signal is due, as in 10k/s.' -rfka ''
@@ -165,7 +165,7 @@ complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options 
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" output' -l 'output' -d 'Where the report goes instead of stdout.' -rF
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" version' -l 'version' -d 'Show the version.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux latency" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" socket' -l 'socket' -d 'Where clients connect: the path of a socket that does not exist yet.' -rF
+complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" socket' -l 'socket' -d 'Where clients connect: a path that nothing has yet, or a socket that nobody serves any more.' -rF
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" device' -l 'device' -d 'The device: software, or with a layout as in software:msix=64,msi=32,intx=1 (default: software).' -rfka ''
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" once' -l 'once' -d 'End when the first client has gone.'
 complete -c 'irqmux' -n '__irqmux_should_offer_completions_for_flags_or_options "irqmux serve" metrics' -l 'metrics' -d 'A file for counters in the text form of Prometheus, fresh each second.' -rF

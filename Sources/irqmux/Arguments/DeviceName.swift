@@ -12,8 +12,10 @@ enum DeviceName: Equatable, CustomStringConvertible {
     /// A device behind a vfio-user socket.
     case vfioUser(path: String)
 
+    /// Every kind of name, for help and for who types none of them.
     static let accepted =
-        "software, \(SoftwareLayout()), a PCI address as 0000:01:00.0, mdev:UUID, vfio-user:/path/to.sock"
+        "software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0, or with a token as in "
+        + "0000:01:00.1,vf_token=UUID; mdev:UUID; vfio-user:/path/to.sock"
 
     init(parsing text: String) throws(UsageError) {
         let halves = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)

@@ -25,9 +25,7 @@ struct Info: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp(
-            "The device: software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0; mdev:UUID "
-                + "(default: software)."),
+        help: ArgumentHelp("The device: \(DeviceName.accepted) (default: software)."),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
 

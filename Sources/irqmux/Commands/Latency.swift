@@ -7,8 +7,8 @@ struct Latency: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure how long an interrupt takes from its signal to its handler.",
         discussion: """
-            Paths: eventfd is the floor (a thread writes, the loop receives); loopback has the software device raise \
-            and the mux hand out; kvm has the device raise and the mux forward into a real guest, whose handler rings \
+            Paths: eventfd is the floor (a thread writes, the loop receives); loopback has the device raise and \
+            the mux hand out; kvm has the device raise and the mux forward into a real guest, whose handler rings \
             a doorbell, and tells every stage (wake, dispatch, forward, acknowledged); bypass is the same guest with \
             nobody on the way in (irqfd, its handler, ioeventfd). With a rate, latency counts from when each signal \
             was due, so that a late sender hides nothing; the reading from the send is shown beside it. Without, the \
@@ -32,10 +32,7 @@ struct Latency: ParsableCommand {
     var wait = WaitChoice.block
 
     @Option(
-        help: ArgumentHelp(
-            "The device of loopback and kvm: software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0; "
-                + "mdev:UUID (default: software)."
-        ),
+        help: ArgumentHelp("The device of loopback and kvm: \(DeviceName.accepted) (default: software)."),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
 
@@ -146,11 +143,7 @@ struct Latency: ParsableCommand {
         }
         let index = path == .kvm ? IRQIndex.msix : index
         let opened = try DeviceOpeners.open(device, OpeningWishes(vectors: index == .msix ? vectors : nil))
-        let most = try opened.counts()[index] ?? 0
-        guard vectors.value <= most else {
-            throw UsageError(
-                "--vectors \(vectors) is more \(index.label) than the device has; accepted: up to \(most)")
-        }
+        try vectors.hold(within: opened.counts(), of: index)
         return opened
     }
 

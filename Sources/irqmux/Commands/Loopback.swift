@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import EventRing
 internal import IRQMux
+internal import InterruptModel
 
 struct Loopback: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,9 +27,7 @@ struct Loopback: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp(
-            "The device: software, or with a layout as in \(SoftwareLayout()); 0000:01:00.0; mdev:UUID "
-                + "(default: software)."),
+        help: ArgumentHelp("The device: \(DeviceName.accepted) (default: software)."),
         transform: { try DeviceName(parsing: $0) })
     var device = DeviceName.software(SoftwareLayout())
 
@@ -58,8 +57,14 @@ struct Loopback: ParsableCommand {
 
     func run() throws {
         let opened = try DeviceOpeners.open(device, OpeningWishes(vectors: vectors))
+        let counts = try opened.counts()
+        if let vectors {
+            // MSI has as many of them as it has; the type with the most is what they are asked of.
+            let leading = [IRQIndex.msix, .msi, .intx].first { counts[$0] ?? 0 > 0 }
+            try vectors.hold(within: counts, of: leading ?? .msix)
+        }
         let plan = LoopbackPlan(
-            counts: try opened.counts(), vectors: vectors.map { UInt32($0.value) } ?? 2048, storm: storm.value,
+            counts: counts, vectors: vectors.map { UInt32($0.value) } ?? 2048, storm: storm.value,
             seed: seed?.value ?? .random(in: 0...UInt64(UInt32.max)), wait: wait)
         try DescriptorBudget.secure(vectors: UInt64(plan.mostConnected))
         let sink = try OutputSink(path: output)
@@ -82,13 +87,8 @@ struct Loopback: ParsableCommand {
 
 extension SoftwareLayout {
     /// The layout with room for the vectors asked for: the default grows, a layout that was given does not.
-    func holding(_ vectors: CountArgument?) throws(UsageError) -> SoftwareLayout {
-        guard let vectors, vectors.value > msix else { return self }
-        guard !namesMSIX else {
-            throw UsageError(
-                "--vectors \(vectors) is more than the device has; accepted: up to \(msix), or a greater msix="
-            )
-        }
+    func holding(_ vectors: CountArgument?) -> SoftwareLayout {
+        guard let vectors, vectors.value > msix, !namesMSIX else { return self }
         var layout = self
         layout.msix = UInt32(vectors.value)
         return layout

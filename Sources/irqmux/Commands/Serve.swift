@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import CKernel
 internal import Exerciser
+internal import Glibc
 internal import InterruptModel
 internal import VFIOUser
 
@@ -9,9 +10,13 @@ struct Serve: ParsableCommand {
         abstract: "Serve the software device over vfio-user, to a VMM or to another irqmux.",
         discussion: """
             Listens on a UNIX socket, which is made with permissions 0600 and removed at the end, and serves one \
-            client after another; a second one at the same time is told EBUSY. Interrupts \
-            follow SET_IRQS as Linux has it (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM \
-            and Ctrl-C answer what has arrived, and end.
+            client after another; a second one at the same time is told EBUSY. A socket that a server left behind \
+            is replaced; one that is served, or anything else at its path, is left alone. Interrupts follow \
+            SET_IRQS as Linux has it (docs/vfio-user.md says where the protocol leaves a choice). SIGTERM and \
+            Ctrl-C answer what has arrived, and end.
+
+            Exit code 64 when the path cannot be a socket's, 69 when its directory is missing or another's, or \
+            another server has it.
 
             EXAMPLES
               irqmux serve --socket /run/exerciser.sock
@@ -20,7 +25,9 @@ struct Serve: ParsableCommand {
               irqmux loopback --device vfio-user:/run/e.sock
             """)
 
-    @Option(help: "Where clients connect: the path of a socket that does not exist yet.", completion: .file())
+    @Option(
+        help: "Where clients connect: a path that nothing has yet, or a socket that nobody serves any more.",
+        completion: .file())
     var socket: String
 
     @Option(
@@ -50,7 +57,7 @@ struct Serve: ParsableCommand {
         let interruption = Interruption.listening()
         let server: Server<ExerciserService>
         do throws(VFIOUserError) { server = try Server(service, path: socket) } catch {
-            throw CommandFailure(error.errno == ENOTSOCK ? .usage : .failure, "\(socket): \(error)")
+            throw CommandFailure(servingOn: socket, error)
         }
         let file = try metrics.map { try MetricsFile($0, server.statistics) }
         let freshener = try file.map { try $0.keepFresh { server.statistics } }
@@ -79,5 +86,19 @@ struct Serve: ParsableCommand {
                 ("broken", .integer(statistics.broken)),
             ]).text
         }
+    }
+}
+
+extension CommandFailure {
+    /// A socket that cannot be listened on: a path that cannot be one was typed wrongly; a directory that is not there
+    /// or not this user's, and a path that another server has, are what the machine lacks.
+    init(servingOn path: String, _ error: VFIOUserError) {
+        let status: ExitStatus =
+            switch error.errno {
+            case ENOTSOCK, ENAMETOOLONG, ENOTDIR: .usage
+            case ENOENT, EACCES, EPERM, EROFS, EADDRINUSE: .unavailable
+            default: .failure
+            }
+        self.init(status, "\(path): \(error)")
     }
 }

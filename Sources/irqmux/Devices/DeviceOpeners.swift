@@ -5,7 +5,8 @@ internal import VFIOUser
 
 /// What a command wants of the device that it opens.
 struct OpeningWishes {
-    /// So many MSI-X vectors; a device whose layout is ours to choose is made with them.
+    /// So many MSI-X vectors; a device whose layout is ours to choose is made with them. Whether any other has them is
+    /// for whoever asked to look at (``CountArgument/hold(within:of:)``).
     var vectors: CountArgument?
 }
 

@@ -90,3 +90,15 @@ extension OpenedDevice {
         return counts
     }
 }
+
+extension CountArgument {
+    /// `--vectors` against what the device has of `index`.
+    ///
+    /// - Throws: A usage error when it asks for more: the rest could only be left out in silence.
+    func hold(within counts: [IRQIndex: UInt32], of index: IRQIndex) throws(UsageError) {
+        let most = counts[index] ?? 0
+        guard value > most else { return }
+        let has = most == 0 ? "it has none" : "accepted: up to \(most)"
+        throw UsageError("--vectors \(self) is more \(index.label) than the device has; \(has)")
+    }
+}

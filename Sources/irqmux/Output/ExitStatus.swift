@@ -5,7 +5,7 @@ internal import InterruptModel
 internal import KVM
 internal import VFIO
 
-/// What the process says on its way out. Scripts read it: the numbers never change (README, "Exit codes").
+/// What the process says on its way out. Scripts read it: the numbers never change (`irqmux --help`).
 enum ExitStatus: Int32 {
     /// Everything asked for was done and held.
     case success = 0
