@@ -36,15 +36,14 @@ final class ForeignServer {
     }
 
     private static func serve(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-        // SAFETY: a number, as `init` made it.
-        let argument = unsafe UInt(bitPattern: argument)
+        // A number, as `init` made it.
+        let argument = UInt(bitPattern: argument)
         while true {
             let listener = Int32(argument >> 16)
             // The listener itself does not wait, and says EAGAIN also when it was shut down.
             let events = irqmux_socket_wait(listener, Int16(POLLIN), .max)
             guard events >= 0, events & POLLHUP == 0 else { return nil }
-            // SAFETY: no address is asked for.
-            let client = unsafe accept(listener, nil, nil)
+            let client = accept(listener, nil, nil)
             guard client >= 0 else { continue }
             answer(client, UInt8(truncatingIfNeeded: argument))
             close(client)
