@@ -27,8 +27,8 @@ struct ServeTests {
             process.standardOutput = output
             process.standardError = diagnostics
             try process.run()
-            // The socket is there before the line that says so.
-            for _ in 0..<4000 where !FileManager.default.fileExists(atPath: path) && process.isRunning { usleep(5000) }
+            // The line that says so: the socket is there a moment before it is listened to.
+            _ = diagnostics.fileHandleForReading.availableData
         }
 
         deinit {
