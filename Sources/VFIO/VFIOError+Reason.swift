@@ -130,7 +130,7 @@ extension VFIOError.Reason {
         case .groupNotViable: "bind the group's other devices to vfio-pci too: irqmux devices names them"
         case .groupTaken: "add the group's other devices through the container it is in"
         case .noInterruptRemapping:
-            "enable it in the firmware; where every guest is trusted, set allow_unsafe_interrupts=1 of vfio_iommu_type1"
+            "enable it in the firmware; if guests are trusted: allow_unsafe_interrupts=1 of vfio_iommu_type1 or iommufd"
         case .needsToken: "give the token that was set on the physical function"
         case .notAttached: "add its group to a container with an IOMMU, or bind it to an iommufd"
         case .noCharacterDevice: "go through the group, or run a kernel with CONFIG_VFIO_DEVICE_CDEV (Linux 6.6)"
