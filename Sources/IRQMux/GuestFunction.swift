@@ -51,6 +51,7 @@ public struct GuestFunction: ~Copyable {
     ) throws(MuxError) {
         let attached = try mux.locate(device)
         let found = try attached.capabilities()
+        do throws(CapabilityFault) { try found.requireSound() } catch { throw Self.contradiction }
         var traps = RegionTraps(sizes: try attached.regionSizes())
         var msix: FunctionPart<GuestMSIX>?
         var msi: FunctionPart<GuestMSI>?
