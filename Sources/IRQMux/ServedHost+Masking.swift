@@ -197,7 +197,7 @@ extension ServedHost where Self: ~Copyable {
             // it raised in between.
             if !wasTakenAway {
                 restore(slot)
-                self[mayHaveLost: slot] = true
+                if !keepsPending(slot) { self[mayHaveLost: slot] = true }
             }
             throw MuxError(error)
         }
