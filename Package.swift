@@ -64,6 +64,8 @@ if embedded {
         .library(name: "MicroGuest", targets: ["MicroGuest"]),
         // Client and server of vfio-user, and the framework of devices in user space.
         .library(name: "VFIOUser", targets: ["VFIOUser"]),
+        // The Exerciser as a device of that framework, for a VMM's tests that want it in their own process.
+        .library(name: "ServedExerciser", targets: ["ServedExerciser"]),
         .executable(name: "irqmux", targets: ["irqmux"]),
     ]
     package.dependencies += [
@@ -73,13 +75,15 @@ if embedded {
         .target(name: "Exerciser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
         .target(name: "HostDevices", dependencies: ["CKernel", "InterruptModel", "VFIO"], swiftSettings: settings),
         .target(name: "VFIOUser", dependencies: ["CKernel", "EventRing", "InterruptModel"], swiftSettings: settings),
+        .target(
+            name: "ServedExerciser", dependencies: ["Exerciser", "VFIOUser", "InterruptModel"],
+            swiftSettings: settings),
         .target(name: "MicroGuest", dependencies: ["CKernel", "EventRing", "KVM"], swiftSettings: settings),
         .executableTarget(
             name: "irqmux",
             dependencies: [
-                "IRQMux", "Exerciser", "VFIOUser", "MicroGuest", "HostDevices", "EventRing", "InterruptModel", "KVM",
-                "VFIO",
-                "CKernel",
+                "IRQMux", "Exerciser", "VFIOUser", "ServedExerciser", "MicroGuest", "HostDevices", "EventRing",
+                "InterruptModel", "KVM", "VFIO", "CKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -129,7 +133,10 @@ if embedded {
             path: "Tests/vfio-user-peer", swiftSettings: settings),
         tests(
             "VFIOUserTests",
-            ["vfio-user-peer", "VFIOUser", "InterruptModel", "EventRing", "IRQMux", "KVM", "MicroGuest"]),
+            [
+                "vfio-user-peer", "VFIOUser", "ServedExerciser", "Exerciser", "InterruptModel", "EventRing", "IRQMux",
+                "KVM", "MicroGuest",
+            ]),
         tests("VFIOTests", ["VFIO", "InterruptModel", "EventRing"]),
         tests("HostDevicesTests", ["HostDevices", "VFIO", "InterruptModel"]),
         tests("KVMTests", ["KVM", "MicroGuest", "EventRing"]),
@@ -144,7 +151,8 @@ if embedded {
     if Context.environment["IRQMUX_FUZZ"] != nil {
         package.targets.append(
             .executableTarget(
-                name: "irqmux-fuzz", dependencies: ["VFIOUser", "InterruptModel", "EventRing", "CKernel"],
+                name: "irqmux-fuzz",
+                dependencies: ["VFIOUser", "ServedExerciser", "Exerciser", "InterruptModel", "EventRing", "CKernel"],
                 path: "Tests/fuzz/irqmux-fuzz", swiftSettings: settings))
     }
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -132,21 +133,46 @@ static int open_directory(const char *path) {
     return fd < 0 ? -error : fd;
 }
 
-// The directory is locked by the caller.
-static int bind_socket(int fd, const char *path, const struct sockaddr_un *address) {
+// Removes a socket that nobody listens to. The directory is locked by the caller, so that no other of our servers has
+// its own there in between.
+static int free_name(const char *path, const struct sockaddr_un *address) {
     struct stat status;
-    if (lstat(path, &status) == 0) {
-        if (!S_ISSOCK(status.st_mode)) return -ENOTSOCK;
-        if (somebody_listens(address)) return -EADDRINUSE;
-        if (unlink(path) < 0 && errno != ENOENT) return -errno;
-    } else if (errno != ENOENT) {
-        return -errno;
-    }
+    if (lstat(path, &status) < 0) return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode)) return -ENOTSOCK;
+    if (somebody_listens(address)) return -EADDRINUSE;
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+// A name beside `path` for a socket that does not listen yet. 0 where it does not fit into an address.
+static int make_other_name(const char *path, struct sockaddr_un *address) {
+    const char *slash = strrchr(path, '/');
+    int directory = slash ? (int)(slash + 1 - path) : 0;
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    int length = snprintf(
+        address->sun_path, sizeof address->sun_path, "%.*s.i%x", directory, path, (unsigned)getpid());
+    return length < (int)sizeof address->sun_path;
+}
+
+// Whoever finds the name finds a server behind it, as a client that waits for the file connects at once: the socket is
+// bound under another name, listens, and takes the name then, where nobody else has it.
+static int listen_as(int fd, const char *path, const struct sockaddr_un *address, int backlog, struct stat *status) {
+    struct sockaddr_un other;
+    int result = free_name(path, address);
+    if (result < 0) return result;
+    // A long directory with a short name in it leaves no room for the other one: bound in place, then.
+    bool has_other = make_other_name(path, &other);
+    if (!has_other) other = *address;
+    else if (unlink(other.sun_path) < 0 && errno != ENOENT) return -errno;
     // The mode of the socket's own inode, less the umask, becomes the mode of the file (net/unix/af_unix.c): there is
     // no moment at which the file has another.
     if (fchmod(fd, 0600) < 0) return -errno;
-    if (bind(fd, (const struct sockaddr *)address, sizeof *address) < 0) return -errno;
-    return 0;
+    if (bind(fd, (const struct sockaddr *)&other, sizeof other) < 0) return -errno;
+    if (lstat(other.sun_path, status) < 0 || listen(fd, backlog) < 0) result = -errno;
+    if (result == 0 && (status->st_mode & 0777) != 0600) result = -EPERM;
+    if (result == 0 && has_other && link(other.sun_path, path) < 0) result = errno == EEXIST ? -EADDRINUSE : -errno;
+    if (has_other || result < 0) unlink(other.sun_path);
+    return result;
 }
 
 int irqmux_socket_listen(const char *path, int backlog, uint64_t *device, uint64_t *inode) {
@@ -163,9 +189,7 @@ int irqmux_socket_listen(const char *path, int backlog, uint64_t *device, uint64
     }
     do result = flock(directory, LOCK_EX);
     while (result < 0 && errno == EINTR);
-    result = result < 0 ? -errno : bind_socket(fd, path, &address);
-    if (result == 0 && (lstat(path, &status) < 0 || listen(fd, backlog) < 0)) result = -errno;
-    if (result == 0 && (status.st_mode & 0777) != 0600) result = -EPERM;
+    result = result < 0 ? -errno : listen_as(fd, path, &address, backlog, &status);
     close(directory);
     if (result < 0) {
         close(fd);

@@ -109,6 +109,23 @@ public protocol MediatedDevice: AnyObject, Sendable {
     /// The client is about to unmap memory; after the call the device can no longer reach it.
     func memoryUnmapped(address: UInt64, length: UInt64)
 
+    /// A client asks for a feature of `VFIO_DEVICE_FEATURE`, as those by which a device is migrated.
+    ///
+    /// - Returns: For `get` the feature's data; for `set` the data as it was taken; otherwise it is not looked at.
+    /// - Throws: `ENOTTY` for a feature that the device lacks, `EINVAL` for an action that the feature lacks.
+    func feature(_ request: FeatureRequest) throws(DeviceError) -> [UInt8]
+
+    /// The next `count` bytes of the device's state, while it is being saved.
+    ///
+    /// - Returns: `count` bytes at most; fewer at the state's end.
+    /// - Throws: `EINVAL` while nothing is being saved.
+    func readMigration(count: Int) throws(DeviceError) -> [UInt8]
+
+    /// The next bytes of a state that the device is to have, while it is being restored.
+    ///
+    /// - Throws: `EINVAL` while nothing is being restored, and for bytes that are no state.
+    func writeMigration(_ bytes: [UInt8]) throws(DeviceError)
+
     /// A descriptor that the server listens to for the device; −1 for none. Asked for again whenever it was heard, and
     /// after every request. The device's own doorbells or an epoll of many.
     var attention: Int32 { get }
@@ -150,6 +167,21 @@ extension MediatedDevice {
 
     /// Nothing.
     public func memoryUnmapped(address: UInt64, length: UInt64) {}
+
+    /// Knows none.
+    public func feature(_ request: FeatureRequest) throws(DeviceError) -> [UInt8] {
+        throw DeviceError("DEVICE_FEATURE", errno: ENOTTY, remedy: "this device has no such feature")
+    }
+
+    /// A device without the feature of migration saves nothing.
+    public func readMigration(count: Int) throws(DeviceError) -> [UInt8] {
+        throw DeviceError("MIG_DATA_READ", errno: EINVAL, remedy: "this device does not migrate")
+    }
+
+    /// A device without the feature of migration takes nothing.
+    public func writeMigration(_ bytes: [UInt8]) throws(DeviceError) {
+        throw DeviceError("MIG_DATA_WRITE", errno: EINVAL, remedy: "this device does not migrate")
+    }
 
     /// None.
     public var attention: Int32 { -1 }

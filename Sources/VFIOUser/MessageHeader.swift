@@ -19,7 +19,7 @@ public enum MessageCommand: UInt16, CaseIterable, Sendable {
     // The client's again.
     case reset = 13
     case regionWriteMulti = 15
-    // Migration, which irqmux does not serve.
+    // Features of the device, and its state as migration takes and brings it.
     case deviceFeature = 16
     case migrationRead = 17
     case migrationWrite = 18

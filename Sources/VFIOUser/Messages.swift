@@ -207,35 +207,3 @@ struct DMAAccessMessage: Equatable {
         return bytes
     }
 }
-
-/// REGION_WRITE_MULTI: a count, and that many writes of at most eight bytes.
-struct RegionWriteMultiMessage: Equatable {
-    struct Write: Equatable {
-        static let size = 24
-        var access: RegionAccessMessage
-        var data: [UInt8]
-    }
-    /// As many as QEMU sends at most fit in a page.
-    static let most = 4096
-
-    var writes: [Write]
-
-    init?(decoding body: [UInt8]) {
-        var reader = WireReader(body)
-        guard let count = reader.u64(), count <= UInt64(Self.most),
-            reader.remaining == Int(count) * Write.size
-        else { return nil }
-        writes = []
-        for _ in 0..<count {
-            guard let offset = reader.u64(), let region = reader.u32(), let length = reader.u32(),
-                let value = reader.u64(), length <= 8
-            else { return nil }
-            var data: [UInt8] = []
-            data.append(u64: value)
-            writes.append(
-                Write(
-                    access: RegionAccessMessage(region: region, offset: offset, count: length),
-                    data: Array(data.prefix(Int(length)))))
-        }
-    }
-}

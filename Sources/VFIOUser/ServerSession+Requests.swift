@@ -136,7 +136,7 @@ extension ServerSession {
         var done: UInt64 = 0
         do throws(DeviceError) {
             for one in message.writes {
-                try write(one.access, one.data)
+                try write(one.access, one.bytes)
                 done += 1
             }
         } catch {

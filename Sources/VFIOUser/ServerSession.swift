@@ -83,7 +83,10 @@ struct ServerSession: ~Copyable {
         case .reset:
             try device.reset()
             return ServerReply(header: header.reply(bodySize: 0))
-        case .dmaRead, .dmaWrite, .deviceFeature, .migrationRead, .migrationWrite: throw Self.unknown
+        case .deviceFeature: return try feature(header, body)
+        case .migrationRead: return try readMigration(header, body)
+        case .migrationWrite: return try writeMigration(header, body)
+        case .dmaRead, .dmaWrite: throw Self.unknown
         }
     }
 

@@ -112,7 +112,7 @@ extension VFIOUserClient {
         }
     }
 
-    private var chunk: Int { Int(min(server.maxDataTransfer, UInt64(options.dataTransfer))) }
+    var chunk: Int { Int(min(server.maxDataTransfer, UInt64(options.dataTransfer))) }
 
     /// Resets the device's function.
     public mutating func reset() throws(VFIOUserError) { _ = try call(.reset, [], "DEVICE_RESET") }

@@ -152,6 +152,7 @@ public struct VFIOUserClient: ~Copyable, Sendable {
         var ours = Capabilities()
         ours.maxMessageFDs = max(1, min(options.messageFDs, UInt32(irqmux_SCM_MAX_FD)))
         ours.maxDataTransfer = UInt64(options.dataTransfer)
+        ours.writesMultiple = true
         ours.twinSocket = options.offersTwinSocket
         let reply: Reply
         do throws(VFIOUserError) {

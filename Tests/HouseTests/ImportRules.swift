@@ -12,6 +12,7 @@ enum ImportRules {
         "Exerciser": ["InterruptModel", "EventRing", "CKernel"],
         "HostDevices": ["VFIO", "InterruptModel", "CKernel"],
         "VFIOUser": ["InterruptModel", "EventRing", "CKernel"],
+        "ServedExerciser": ["Exerciser", "VFIOUser", "InterruptModel"],
         "KVM": ["EventRing", "CKernel"],
         "VFIO": ["InterruptModel", "CKernel"],
         "MicroGuest": ["KVM", "EventRing", "CKernel"],
@@ -20,8 +21,8 @@ enum ImportRules {
         // VFIOUser in the ordinary build alone.
         "CIRQMux": ["CIRQMuxHeader", "IRQMux", "VFIO", "VFIOUser", "KVM", "InterruptModel", "EventRing", "CKernel"],
         "irqmux": [
-            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "KVM", "MicroGuest", "VFIO",
-            "HostDevices", "IRQMux",
+            "CLiburing", "CKernel", "EventRing", "InterruptModel", "Exerciser", "VFIOUser", "ServedExerciser", "KVM",
+            "MicroGuest", "VFIO", "HostDevices", "IRQMux",
         ],
     ]
     /// The rooms that also build in Embedded Swift.

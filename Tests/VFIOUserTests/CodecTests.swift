@@ -191,7 +191,8 @@ struct CodecTests {
         body.append(u32: 2)
         body.append(u64: 0x1122)
         let message = try #require(RegionWriteMultiMessage(decoding: body))
-        #expect(message.writes.count == 1 && message.writes[0].data == [0x22, 0x11])
+        #expect(message.writes.count == 1 && message.writes[0].bytes == [0x22, 0x11])
+        #expect(message.encoded == body.prefix(24) + [0x22, 0x11, 0, 0, 0, 0, 0, 0])
         #expect(RegionWriteMultiMessage(decoding: body + [0]) == nil)
         #expect(RegionWriteMultiMessage(decoding: Array(body.dropLast())) == nil)
         var many: [UInt8] = []
@@ -199,5 +200,27 @@ struct CodecTests {
         #expect(RegionWriteMultiMessage(decoding: many) == nil)
         body[20] = 9
         #expect(RegionWriteMultiMessage(decoding: body) == nil)
+    }
+
+    @Test("DEVICE_FEATURE and MIG_DATA come back as they were sent")
+    func features() throws {
+        for action in [
+            .get([]), .get([1, 2]), .set([3]), .probe(readable: true, writable: true),
+            .probe(readable: false, writable: false),
+        ] as [FeatureRequest.Action] {
+            let request = FeatureRequest(0x8001, action)
+            let message = FeatureMessage(request, room: 5)
+            let again = try #require(FeatureMessage(decoding: message.encoded))
+            #expect(again == message && again.request == request)
+        }
+        #expect(FeatureMessage(FeatureRequest(1, .get([])), room: 8).encoded == [16, 0, 0, 0, 1, 0, 1, 0])
+        let asked = MigrationDataMessage(reading: 0x100)
+        #expect(asked.encoded == [8, 1, 0, 0, 0, 1, 0, 0])
+        #expect(MigrationDataMessage(request: asked.encoded) == asked)
+        let carried = MigrationDataMessage(carrying: [7, 8, 9])
+        #expect(carried.encoded == [11, 0, 0, 0, 3, 0, 0, 0, 7, 8, 9])
+        #expect(MigrationDataMessage(carrier: carried.encoded) == carried)
+        #expect(MigrationDataMessage(carrier: carried.encoded + [0]) == nil)
+        #expect(MigrationDataMessage(request: carried.encoded) == nil)
     }
 }

@@ -110,6 +110,28 @@ final class LocalServer {
     deinit { stop() }
 }
 
+/// A server with a device, on a thread of its own, and a client of it.
+func connected<Device: MediatedDevice>(
+    _ device: Device, _ change: (inout ClientOptions) -> Void = { _ in },
+    _ body: (inout VFIOUserClient) throws -> Void
+) throws {
+    let path = freshPath()
+    let server = try Server(device, path: path)
+    let ended = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+        try? server.run()
+        ended.signal()
+    }
+    defer {
+        server.stop()
+        ended.wait()
+    }
+    var options = ClientOptions()
+    change(&options)
+    var client = try VFIOUserClient.connecting(to: path, options: options)
+    try body(&client)
+}
+
 /// A device that remembers what it was told.
 final class ProbeDevice: MediatedDevice {
     struct Told: Sendable {

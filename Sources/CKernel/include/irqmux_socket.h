@@ -27,9 +27,10 @@ ssize_t irqmux_socket_receive(int fd, void *buffer, size_t length, int *fds, int
 // than a socket is there, -ENAMETOOLONG for a path that no socket address holds.
 int irqmux_socket_connect(const char *path);
 
-// Makes the listening socket `path` with permissions 0600 from its first moment. A socket that nobody listens on is
-// replaced; -EADDRINUSE when somebody listens, -ENOTSOCK when the path is something else. *device and *inode tell the
-// file that was made. The directory is locked (flock) meanwhile, so that two servers cannot replace each other's.
+// Makes the listening socket `path` with permissions 0600 from its first moment; whoever finds the file can connect. A
+// socket that nobody listens on is replaced; -EADDRINUSE when somebody listens, -ENOTSOCK when the path is something
+// else. *device and *inode tell the file that was made. The directory is locked (flock) meanwhile, so that two servers
+// cannot replace each other's.
 int irqmux_socket_listen(const char *path, int backlog, uint64_t *device, uint64_t *inode);
 
 // Removes `path` if it is still the file that irqmux_socket_listen made.

@@ -3,6 +3,7 @@ internal import CKernel
 internal import Exerciser
 internal import Glibc
 internal import InterruptModel
+internal import ServedExerciser
 internal import VFIOUser
 
 struct Serve: ParsableCommand {

@@ -3,8 +3,9 @@ import Synchronization
 
 /// What libFuzzer calls for each input.
 ///
-/// The first byte chooses: bodies and texts for the decoders, a client's stream for the server, or a server's stream
-/// for the client. An input that leaves a descriptor open ends the program, as one that crashes it does.
+/// The first byte chooses: bodies and texts for the decoders, a client's stream for the server with one of two devices,
+/// or a server's stream for the client. An input that leaves a descriptor open ends the program, as one that crashes it
+/// does.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
     guard count > 1 else { return 0 }
@@ -14,7 +15,8 @@ public func fuzzOneInput(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
     let before = lowestFree()
     switch input[0] % 3 {
     case 0: DecoderTarget.run(Array(rest))
-    case 1: ServerTarget.run(Array(rest))
+    case 1 where input[0] & 0x80 == 0: ServerTarget.runFramework(Array(rest))
+    case 1: ServerTarget.runExerciser(Array(rest))
     default: ClientTarget.run(Array(rest))
     }
     let after = lowestFree()

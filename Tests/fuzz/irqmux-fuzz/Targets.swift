@@ -1,6 +1,8 @@
 import CKernel
 import EventRing
+import Exerciser
 import InterruptModel
+import ServedExerciser
 
 @testable import VFIOUser
 
@@ -23,7 +25,16 @@ enum DecoderTarget {
         _ = DMAUnmapMessage(decoding: bytes)
         _ = RegionAccessMessage(decoding: bytes)
         _ = DMAAccessMessage(decoding: bytes)
-        _ = RegionWriteMultiMessage(decoding: bytes)
+        if let writes = RegionWriteMultiMessage(decoding: bytes) {
+            precondition(RegionWriteMultiMessage(decoding: writes.encoded) == writes)
+        }
+        if let feature = FeatureMessage(decoding: bytes) {
+            precondition(feature.encoded == bytes)
+            // What is asked is all that the flags say.
+            if let request = feature.request { precondition(FeatureMessage(request).flags == feature.flags) }
+        }
+        if let data = MigrationDataMessage(request: bytes) { precondition(data.count <= data.argsz) }
+        if let data = MigrationDataMessage(carrier: bytes) { precondition(data.data.count == Int(data.count)) }
         if let region = RegionInfoMessage(reply: bytes) {
             for area in region.info.areas { precondition(area.offset + area.length <= region.info.size) }
         }
@@ -53,19 +64,53 @@ final class FuzzDevice: MediatedDevice {
     }
 
     func reset() throws(DeviceError) { lines?.reset() }
+
+    /// Feature n says as many bytes as its number, whatever room there is, and migration takes and gives what is asked.
+    func feature(_ request: FeatureRequest) throws(DeviceError) -> [UInt8] {
+        guard request.feature < 9000 else { throw DeviceError("feature", errno: ENOTTY) }
+        if case .set(let data) = request.action { return data }
+        return [UInt8](repeating: 7, count: Int(request.feature))
+    }
+
+    func readMigration(count: Int) throws(DeviceError) -> [UInt8] {
+        precondition(count <= 8192)
+        return [UInt8](repeating: 7, count: count)
+    }
+
+    func writeMigration(_ bytes: [UInt8]) throws(DeviceError) { precondition(bytes.count <= 8192) }
 }
 
 /// The server's state machine, fed a client's stream in pieces: for each piece a byte that says how many descriptors
 /// come with it and what they are, a byte for its length, and the piece.
 enum ServerTarget {
-    static func run(_ input: [UInt8]) {
+    /// The framework with a device that is hardly one.
+    static func runFramework(_ input: [UInt8]) {
         let device = FuzzDevice()
+        run(input, device)
+        precondition(device.lines?.activeType == nil)
+    }
+
+    /// The Exerciser: its registers, plans, doorbells and stamps, and its own state machine of interrupts.
+    static func runExerciser(_ input: [UInt8]) {
+        var configuration = ExerciserConfiguration(intx: 1, msi: 4, msix: 16)
+        configuration.dialect = .vfioUser
+        guard let exerciser = try? Exerciser(configuration) else { return }
+        run(input, ExerciserService(exerciser))
+        for number in 0..<16 as Range<UInt32> {
+            precondition(exerciser.ledger(Vector(.msix, number)).unexplained == 0)
+        }
+    }
+
+    private static func run(_ input: [UInt8], _ device: some MediatedDevice) {
         var session = ServerSession(
             device, regions: device.regions, limits: ServerLimits(messageFDs: 8, dataTransfer: 8192, dmaMaps: 4),
             connection: nil)
         var assembler = MessageAssembler(limit: 8192 + 32)
         // Most inputs would end at the first message: a client that has negotiated is the interesting one.
-        let hello = VersionMessage(minor: 1, capabilities: Capabilities()).encoded
+        var capabilities = Capabilities()
+        capabilities.maxMessageFDs = 8
+        capabilities.writesMultiple = true
+        let hello = VersionMessage(minor: 1, capabilities: capabilities).encoded
         _ = session.answer(
             IncomingMessage(
                 header: MessageHeader(command: .version, id: 0, bodySize: hello.count), body: hello,
@@ -93,7 +138,6 @@ enum ServerTarget {
             if case .badSize = assembler.step() { break }
         }
         session.end()
-        precondition(device.lines?.activeType == nil)
     }
 
     /// Up to seven descriptors: eventfds, blocking ones, memory, and what nobody wants.
@@ -152,5 +196,13 @@ enum ClientTarget {
             try client.setInterrupts(IRQRequest(.msix, .trigger, .eventfd([-1, -1])))
         }
         try attempt { (client) throws(VFIOUserError) in try client.reset() }
+        try attempt { (client) throws(VFIOUserError) in _ = try client.hasFeature(1) }
+        try attempt { (client) throws(VFIOUserError) in _ = try client.getFeature(8, [1], room: 8) }
+        try attempt { (client) throws(VFIOUserError) in _ = try client.setFeature(2, [3]) }
+        try attempt { (client) throws(VFIOUserError) in _ = try client.readMigration(count: 9) }
+        try attempt { (client) throws(VFIOUserError) in try client.writeMigration([1, 2]) }
+        try attempt { (client) throws(VFIOUserError) in
+            try client.write([0, 8].map { RegionWrite(region: 0, offset: $0, [1]) })
+        }
     }
 }

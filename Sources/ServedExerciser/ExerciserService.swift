@@ -1,13 +1,22 @@
-internal import Exerciser
-internal import InterruptModel
-internal import VFIOUser
+public import Exerciser
+public import InterruptModel
+public import VFIOUser
 
 /// The software device, served: the Exerciser keeps its own state machine of interrupts.
-final class ExerciserService: MediatedDevice {
-    let exerciser: Exerciser
-    let regions: [RegionDescription]
+///
+///     let device = ExerciserService(try Exerciser(ExerciserConfiguration()))
+///     let server = try Server(device, path: "/run/exerciser.sock")
+///     try server.run()
+///
+/// Calls of `MediatedDevice` are the server's, one at a time; `exerciser` may be used from any thread meanwhile.
+public final class ExerciserService: MediatedDevice {
+    /// The device.
+    public let exerciser: Exerciser
+    /// The device's regions, as the protocol tells them. Those with doorbells are told by `doorbells` as well.
+    public let regions: [RegionDescription]
 
-    init(_ exerciser: Exerciser) {
+    /// Makes a device for a `Server`.
+    public init(_ exerciser: Exerciser) {
         self.exerciser = exerciser
         regions = (0..<RegionInfo.count).map { number in
             // The device describes every number that PCI has.
@@ -15,13 +24,19 @@ final class ExerciserService: MediatedDevice {
         }
     }
 
-    var lines: InterruptLines? { nil }
+    /// None: the Exerciser has a state machine of its own.
+    public var lines: InterruptLines? { nil }
 
-    func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try exerciser.interruptInfo(index) }
+    /// What the device says of `index`.
+    public func interruptInfo(_ index: IRQIndex) throws(DeviceError) -> IRQInfo { try exerciser.interruptInfo(index) }
 
-    func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 { try exerciser.setInterrupts(request) }
+    /// Carries out one SET_IRQS request.
+    public func setInterrupts(_ request: IRQRequest) throws(DeviceError) -> UInt32 {
+        try exerciser.setInterrupts(request)
+    }
 
-    func releaseInterrupts() {
+    /// Disables everything that the client enabled, and lets its eventfds go.
+    public func releaseInterrupts() {
         // One of the first three is enabled, or none; the device says EINVAL to the others.
         for index in [IRQIndex.intx, .msi, .msix] {
             _ = try? exerciser.setInterrupts(IRQRequest(index, .trigger, .none(count: 0)))
@@ -32,7 +47,7 @@ final class ExerciserService: MediatedDevice {
     }
 
     /// Splits the access into the widths that the device's registers take.
-    func read(region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
+    public func read(region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
         var bytes: [UInt8] = []
         while bytes.count < count {
             let place = offset + UInt64(bytes.count)
@@ -43,7 +58,8 @@ final class ExerciserService: MediatedDevice {
         return bytes
     }
 
-    func write(region: UInt32, offset: UInt64, _ bytes: [UInt8]) throws(DeviceError) {
+    /// Splits the access into the widths that the device's registers take.
+    public func write(region: UInt32, offset: UInt64, _ bytes: [UInt8]) throws(DeviceError) {
         var done = 0
         while done < bytes.count {
             let place = offset + UInt64(done)
@@ -62,16 +78,18 @@ final class ExerciserService: MediatedDevice {
         return 1
     }
 
-    func reset() throws(DeviceError) { try exerciser.reset() }
+    /// Resets the device's function. Assignments stay.
+    public func reset() throws(DeviceError) { try exerciser.reset() }
 
-    /// A client that asks gets an eventfd for each doorbell; a device that cannot make them has none to give.
-    func doorbells(region: UInt32) -> [Doorbell] {
+    /// A client that asks gets an eventfd for each doorbell, as many as it can receive with one message; a device that
+    /// cannot make them has none to give.
+    public func doorbells(region: UInt32) -> [Doorbell] {
         let served = (try? exerciser.regionEventFDs(region)) ?? []
         return served.map { Doorbell(descriptor: $0.descriptor, offset: $0.offset, size: $0.size) }
     }
 
     /// Stamps go to the memory that the client has mapped for the device.
-    func enabled(memory: ClientMemory) {
+    public func enabled(memory: ClientMemory) {
         exerciser.setMemory { address, sequence, time in
             var bytes: [UInt8] = []
             for number in [sequence, time] {
@@ -82,5 +100,6 @@ final class ExerciserService: MediatedDevice {
         }
     }
 
-    func disabled() { exerciser.setMemory(nil) }
+    /// Stamps go nowhere until the next client.
+    public func disabled() { exerciser.setMemory(nil) }
 }
