@@ -74,7 +74,11 @@ extension GuestFunction {
     /// Registers that became traps again by themselves.
     mutating func learnEnded() {
         for (register, isRefused) in shortcuts.ended {
-            if isRefused { traps.repeated.answer(register, installed: false) } else { traps.repeated.withdraw(register) }
+            guard isRefused else {
+                traps.repeated.withdraw(register)
+                continue
+            }
+            traps.repeated.answer(register, installed: false)
         }
         shortcuts.ended.removeAll()
     }

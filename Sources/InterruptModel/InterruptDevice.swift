@@ -75,8 +75,8 @@ public protocol InterruptDevice: ~Copyable {
     /// - Throws: `EINVAL` for a region, offset or width the device does not have.
     func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError)
 
-    /// Lets each signal of an eventfd write a register, by somebody who need not be woken for it, until it is taken away
-    /// with −1 (`VFIO_DEVICE_IOEVENTFD`, which is why not every device offers it).
+    /// Lets each signal of an eventfd write a register, by somebody who need not be woken for it, until it is taken
+    /// away with −1 (`VFIO_DEVICE_IOEVENTFD`, which is why not every device offers it).
     ///
     /// - Parameters:
     ///   - register: The register of a BAR, and what is written.

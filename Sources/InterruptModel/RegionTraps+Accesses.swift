@@ -53,8 +53,8 @@ extension RegionTraps {
         return learnt
     }
 
-    /// Whether the whole access is the device's own, and nothing is to be learnt of it: no overlay has a part in it, but
-    /// for watched ranges where no register is ever told.
+    /// Whether the whole access is the device's own, and nothing is to be learnt of it: no overlay has a part in it,
+    /// but for watched ranges where no register is ever told.
     public func isPlain(_ access: RegionAccess) -> Bool {
         guard 1...8 ~= access.width else { return true }
         var done = 0
