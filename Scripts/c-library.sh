@@ -37,7 +37,7 @@ build_static() {
         -package-name irqmux -strict-memory-safety -warnings-as-errors -Xfrontend -function-sections
         # Retaining and what else the standard library has is called and not inlined. Without a runtime there is no
         # exclusivity checking: its calls would do nothing.
-        -Xllvm -inline-threshold=0 -enforce-exclusivity=unchecked
+        -Xllvm -inline-threshold=0 -Xllvm -sil-disable-pass=closure-specialize -enforce-exclusivity=unchecked
         -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault
         -enable-upcoming-feature MemberImportVisibility -I "$out/static"
         -Xcc "-fmodule-map-file=Sources/CLiburing/module.modulemap"

@@ -6,7 +6,7 @@ out=.build-c
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 archive_limit=307200
 # The aim is 64 KiB; docs/decisions/0014-c-library.md says what stands in its way.
-program_limit=139264
+declare -A program_limits=([epoll-embed]=122880 [vmm-in-c]=217088)
 
 skip() {
     printf 'skipped: %s\n' "$*"
@@ -119,11 +119,29 @@ examples() {
         needed=$(ldd "$out/$program" | grep -vE 'linux-vdso|ld-linux|libc\.so|liburing\.so' || true)
         [[ -z $needed ]] || die 1 "$program needs more than libc and liburing:"$'\n'"$needed"
         say "$program: $bytes bytes stripped, needs libc and liburing"
-        ((bytes <= program_limit)) || die 1 "$program has $bytes bytes; the limit is $program_limit"
+        ((bytes <= program_limits[$program])) ||
+            die 1 "$program has $bytes bytes; the limit is ${program_limits[$program]}"
     done
     "$out/epoll-embed"
     [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-c was built and not run"
-    "$out/vmm-in-c" 50
+    runs_guest vmm-in-c
+}
+
+# runs_guest PROGRAM: what an example prints of fifty rounds is exact, and an argument that is none is 64.
+runs_guest() {
+    local program=$1 said wanted status
+    said=$("$out/$program" 50)
+    printf '%s\n' "$said"
+    for wanted in 'MSI-X: 52 of 52 ' 'masked: 2 of 2 ' 'INTx: 50 of 50 ' 'pair: 50 of 50 completed, doorbell rung 50 ' \
+        'ledger: raised 102, delivered 102,' 'unexplained 0'; do
+        grep -qF "$wanted" <<<"$said" || die 1 "$program does not say '$wanted…'"
+    done
+    for wanted in 0 1000001 many '1 2'; do
+        status=0
+        # shellcheck disable=SC2086
+        "$out/$program" $wanted 2>/dev/null || status=$?
+        ((status == 64)) || die 1 "$program $wanted exits with $status, not 64"
+    done
 }
 
 rust() {
@@ -133,7 +151,7 @@ rust() {
     rustc --edition 2021 -D warnings -O -o "$out/vmm-in-rust" Examples/vmm-in-rust/main.rs \
         -C link-arg="$out/guest.o" -C link-arg="$out/libirqmux.a" -C link-arg=-luring
     [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-rust was built and not run"
-    "$out/vmm-in-rust" 50
+    runs_guest vmm-in-rust
 }
 
 # The shared library against a device that another process serves, and again under the documented system calls.

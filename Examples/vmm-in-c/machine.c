@@ -83,13 +83,29 @@ failed:
     return result;
 }
 
-int machine_run(struct machine *machine, uint16_t *port) {
+int machine_run(struct machine *machine, struct access *access) {
+    struct kvm_run *run = machine->run;
     if (ioctl(machine->vcpu, KVM_RUN, 0) < 0) return errno == EINTR || errno == EAGAIN ? 0 : -errno;
     machine->exits++;
-    if (machine->run->exit_reason != KVM_EXIT_IO || machine->run->io.direction != KVM_EXIT_IO_OUT) return -ENOTSUP;
-    *port = machine->run->io.port;
+    *access = (struct access){.is_port = run->exit_reason == KVM_EXIT_IO};
+    if (access->is_port) {
+        access->is_write = run->io.direction == KVM_EXIT_IO_OUT;
+        access->address = run->io.port;
+        access->width = run->io.size;
+        access->data = (uint8_t *)run + run->io.data_offset;
+    } else if (run->exit_reason == KVM_EXIT_MMIO) {
+        access->is_write = run->mmio.is_write;
+        access->address = run->mmio.phys_addr;
+        access->width = run->mmio.len;
+        access->data = run->mmio.data;
+    } else {
+        return -ENOTSUP;
+    }
+    if (access->is_write) memcpy(&access->value, access->data, access->width);
     return 1;
 }
+
+void machine_answer(const struct access *access, uint64_t value) { memcpy(access->data, &value, access->width); }
 
 uint32_t machine_count(const struct machine *machine, uint16_t address) {
     uint32_t value;

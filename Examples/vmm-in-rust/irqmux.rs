@@ -5,17 +5,14 @@ use std::ffi::{c_char, c_void, CStr};
 macro_rules! handle {
     ($($name:ident),*) => { $(#[repr(C)] #[derive(Clone, Copy, Default)] pub struct $name { pub bits: u64 })* };
 }
-handle!(Mux, Device, Vector, Pair, Source);
+handle!(Mux, Device, Vector, Pair, Function);
 
 pub const INTX: u32 = 0;
 pub const MSIX: u32 = 2;
 pub const REQ: u32 = 4;
-pub const EVENT_SOURCE: u32 = 3;
 pub const EVENT_DOORBELL: u32 = 4;
 pub const EVENT_FAILED: u32 = 6;
 pub const OWN_THREAD: u32 = 1;
-pub const EXPLICIT_ACK: u32 = 8;
-pub const COUNTED: u32 = 1;
 pub const IRQ_EVENTFD: u32 = 1;
 pub const IRQ_MASKABLE: u32 = 2;
 pub const IRQ_AUTOMASKED: u32 = 4;
@@ -24,10 +21,9 @@ pub const ACTION_UNMASK: u32 = 0x10;
 pub const ACTION_TRIGGER: u32 = 0x20;
 pub const DATA_NONE: u32 = 1;
 pub const DATA_EVENTFD: u32 = 4;
-pub const ROUTE_GUEST: u32 = 1;
-pub const ROUTE_FAN_OUT: u32 = 3;
 pub const TABLE_IRQCHIP: u32 = 1;
 pub const PAIR_PORT: u32 = 1;
+pub const WAY_KERNEL_RESAMPLE: u32 = 0;
 
 #[repr(C)]
 pub struct Event {
@@ -82,7 +78,9 @@ pub struct IrqSet {
     pub bytes: *const u8,
 }
 
-/// The table up to `raised`: a smaller struct than the library's is completed with nulls.
+type Read = extern "C" fn(*mut c_void, u32, u64, u32, *mut u64) -> i32;
+type Write = extern "C" fn(*mut c_void, u32, u64, u32, u64) -> i32;
+
 #[repr(C)]
 pub struct DeviceOps {
     pub size: u32,
@@ -90,6 +88,75 @@ pub struct DeviceOps {
     pub info: extern "C" fn(*mut c_void, u32, *mut IrqInfo) -> i32,
     pub set_irqs: extern "C" fn(*mut c_void, *const IrqSet) -> i32,
     pub raised: extern "C" fn(*mut c_void, u32, u32, *mut u64) -> i32,
+    pub last_signal: Option<extern "C" fn(*mut c_void, u32, u32) -> u64>,
+    pub reset: extern "C" fn(*mut c_void) -> i32,
+    pub read_region: Read,
+    pub write_region: Write,
+    pub released: Option<extern "C" fn(*mut c_void)>,
+    pub region_size: extern "C" fn(*mut c_void, u32, *mut u64) -> i32,
+}
+
+/// INTx in the configuration space of a device of the program's own.
+#[repr(C)]
+#[derive(Default)]
+pub struct IntxRegisters {
+    pub size: u32,
+    pub pin: u32,
+    pub disabled: u32,
+    pub asserted: u32,
+    pub line: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+pub struct IntxService {
+    pub size: u32,
+    pub way: u32,
+    pub flags: u32,
+    pub gsi: u32,
+    pub machine: i32,
+    pub apic_vector: u32,
+    pub quiet_ns: u64,
+    pub drive: Option<extern "C" fn(*mut c_void, u32, u32)>,
+    pub mappings: Option<extern "C" fn(*mut c_void, u32)>,
+    pub context: *mut c_void,
+}
+
+#[repr(C)]
+pub struct FunctionConfig {
+    pub size: u32,
+    pub flags: u32,
+    pub requester: u32,
+    pub reserved: u32,
+    pub line: *const IntxService,
+}
+
+#[repr(C)]
+#[derive(Default)]
+pub struct FunctionReport {
+    pub size: u32,
+    pub messaging: u32,
+    pub pin: u32,
+    pub disabled: u32,
+    pub last_error: i32,
+    pub line_error: i32,
+    pub counts: [u64; 5],
+}
+
+#[repr(C)]
+pub struct Capabilities {
+    pub size: u32,
+    pub found: u32,
+    pub identity: [u32; 4],
+    pub msi: [u32; 4],
+    pub msix_offset: u32,
+    pub msix_vectors: u32,
+    /// BAR, offset and length of the table, and the same of the pending bits.
+    pub table: [u32; 3],
+    pub pending: [u32; 3],
+    pub others: [u32; 3],
+    pub fault_offset: u32,
+    pub fault: *const c_char,
 }
 
 #[repr(C)]
@@ -103,27 +170,6 @@ pub struct Ledger {
     pub pending: u64,
     pub dropped: u64,
     pub unexplained: i64,
-}
-
-#[repr(C)]
-pub struct Route {
-    pub size: u32,
-    pub kind: u32,
-    pub gsi: u32,
-    pub target_count: u32,
-    pub targets: *const i32,
-}
-
-#[repr(C)]
-pub struct Connection {
-    pub size: u32,
-    pub index: u32,
-    pub first: u32,
-    pub count: u32,
-    pub route_count: u32,
-    pub reserved: u32,
-    pub routes: *const Route,
-    pub tags: *const u64,
 }
 
 #[repr(C)]
@@ -168,11 +214,25 @@ extern "C" {
     fn irqmux_error_read(error: *mut Error) -> i32;
     pub fn irqmux_mux_create(config: *const MuxConfig, mux: *mut Mux) -> i32;
     pub fn irqmux_mux_destroy(mux: Mux) -> i32;
-    pub fn irqmux_source_add(mux: Mux, fd: i32, tag: u64, delivery: u32, source: *mut Source) -> i32;
     pub fn irqmux_device_attach(mux: Mux, ops: *const DeviceOps, context: *mut c_void, device: *mut Device) -> i32;
-    pub fn irqmux_vectors_connect(mux: Mux, device: Device, connection: *const Connection, out: *mut Vector) -> i32;
-    pub fn irqmux_vectors_disconnect(mux: Mux, device: Device, index: u32) -> i32;
-    pub fn irqmux_vector_acknowledge(mux: Mux, vector: Vector) -> i32;
+    pub fn irqmux_capabilities_read(mux: Mux, device: Device, capabilities: *mut Capabilities) -> i32;
+    pub fn irqmux_intx_registers_read(line: *const IntxRegisters, offset: u64, width: u32, value: *mut u64) -> i32;
+    pub fn irqmux_intx_registers_write(line: *mut IntxRegisters, offset: u64, width: u32, value: u64) -> i32;
+    pub fn irqmux_intx_registers_assert(line: *mut IntxRegisters, asserted: u32) -> i32;
+    pub fn irqmux_function_serve(
+        mux: Mux, device: Device, config: *const FunctionConfig, function: *mut Function,
+    ) -> i32;
+    pub fn irqmux_function_config_read(
+        mux: Mux, function: Function, offset: u64, width: u32, value: *mut u64,
+    ) -> i32;
+    pub fn irqmux_function_config_write(mux: Mux, function: Function, offset: u64, width: u32, value: u64) -> i32;
+    pub fn irqmux_function_region_read(
+        mux: Mux, function: Function, region: u32, offset: u64, width: u32, value: *mut u64,
+    ) -> i32;
+    pub fn irqmux_function_region_write(
+        mux: Mux, function: Function, region: u32, offset: u64, width: u32, value: u64,
+    ) -> i32;
+    pub fn irqmux_function_report_read(mux: Mux, function: Function, report: *mut FunctionReport) -> i32;
     pub fn irqmux_guest_attach(mux: Mux, machine: i32, table: u32) -> i32;
     pub fn irqmux_gsi_allocate(mux: Mux, route: *const GsiRoute, gsi: *mut u32) -> i32;
     pub fn irqmux_pair_add(mux: Mux, config: *const PairConfig, pair: *mut Pair) -> i32;

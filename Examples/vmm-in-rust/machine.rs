@@ -6,7 +6,6 @@ extern "C" {
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn mmap(address: *mut c_void, length: usize, access: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
-    fn eventfd(initial: u32, flags: c_int) -> c_int;
     static guest_begin: [u8; 0];
     static guest_end: [u8; 0];
     static guest_vectors: [u16; 0];
@@ -22,19 +21,19 @@ const KVM_RUN: c_ulong = 0xae80;
 const KVM_SET_USER_MEMORY_REGION: c_ulong = 0x4020_ae46;
 const KVM_GET_SUPPORTED_CPUID: c_ulong = 0xc008_ae05;
 const KVM_SET_CPUID2: c_ulong = 0x4008_ae90;
-const KVM_IRQFD: c_ulong = 0x4020_ae76;
 const KVM_SET_REGS: c_ulong = 0x4090_ae82;
 const KVM_GET_SREGS: c_ulong = 0x8138_ae83;
 const KVM_SET_SREGS: c_ulong = 0x4138_ae84;
 const KVM_GET_LAPIC: c_ulong = 0x8400_ae8e;
 const KVM_SET_LAPIC: c_ulong = 0x4400_ae8f;
 const EXIT_IO: u32 = 2;
+const EXIT_MMIO: u32 = 6;
 const ORIGIN: usize = 0x1000;
 pub const ROUNDS: usize = 0x800;
 pub const MESSAGES_TAKEN: usize = 0x808;
 pub const LINE_TAKEN: usize = 0x810;
 pub const PAIR_TAKEN: usize = 0x818;
-pub const LINE: u32 = 5;
+pub const PENDING_SEEN: usize = 0x81c;
 
 pub struct Machine {
     pub vm: i32,
@@ -48,10 +47,24 @@ fn failed(what: &str) -> String {
     format!("{what}: {}", Error::last_os_error())
 }
 
-pub fn make_eventfd() -> Result<i32, String> {
-    const NONBLOCK_CLOEXEC: c_int = 0o2004000;
-    let fd = unsafe { eventfd(0, NONBLOCK_CLOEXEC) };
-    if fd < 0 { Err(failed("eventfd")) } else { Ok(fd) }
+/// What the guest reached for. KVM carries the instruction out when the machine runs next, so a read's answer has to be
+/// there before that.
+pub struct Access {
+    pub is_port: bool,
+    pub is_write: bool,
+    /// Guest-physical, or a port.
+    pub address: u64,
+    pub width: u32,
+    /// Of a write.
+    pub value: u64,
+    data: *mut u8,
+}
+
+impl Access {
+    pub fn answer(&self, value: u64) {
+        // The bytes are the machine's, which waits.
+        unsafe { std::ptr::copy_nonoverlapping(value.to_le_bytes().as_ptr(), self.data, self.width as usize) }
+    }
 }
 
 impl Machine {
@@ -146,8 +159,8 @@ impl Machine {
         if ioctl(self.vcpu, KVM_SET_LAPIC, apic.as_ptr()) < 0 { Err(failed("KVM_SET_LAPIC")) } else { Ok(()) }
     }
 
-    /// Runs until the guest writes to a port; `None` when it was interrupted.
-    pub fn run(&mut self) -> Result<Option<u16>, String> {
+    /// Runs until the guest reaches for something that KVM leaves to the VMM; `None` when it was interrupted.
+    pub fn run(&mut self) -> Result<Option<Access>, String> {
         const INTERRUPTED: i32 = 4;
         unsafe {
             if ioctl(self.vcpu, KVM_RUN, 0) < 0 {
@@ -155,19 +168,27 @@ impl Machine {
                 return if error.raw_os_error() == Some(INTERRUPTED) { Ok(None) } else { Err(failed("KVM_RUN")) };
             }
             self.exits += 1;
-            // struct kvm_run: the reason at 8; for a port, from 32 on: direction, size, port.
-            let reason = (self.run.add(8) as *const u32).read();
-            if reason != EXIT_IO || *self.run.add(32) != 1 {
-                return Err(format!("the guest ended by exit {reason}"));
+            // struct kvm_run: the reason at 8. For a port, from 32 on: direction, size, port, count, where the data is;
+            // for memory: address, eight bytes of data, length, direction.
+            let long = |at: usize| (self.run.add(at) as *const u32).read();
+            let mut access = match long(8) {
+                EXIT_IO => Access {
+                    is_port: true, is_write: *self.run.add(32) == 1,
+                    address: (self.run.add(34) as *const u16).read() as u64, width: *self.run.add(33) as u32, value: 0,
+                    data: self.run.add((self.run.add(40) as *const u64).read() as usize),
+                },
+                EXIT_MMIO => Access {
+                    is_port: false, is_write: *self.run.add(52) != 0, address: (self.run.add(32) as *const u64).read(),
+                    width: long(48), value: 0, data: self.run.add(40),
+                },
+                reason => return Err(format!("the guest ended by exit {reason}")),
+            };
+            if access.is_write {
+                let mut bytes = [0; 8];
+                std::ptr::copy_nonoverlapping(access.data, bytes.as_mut_ptr(), access.width as usize);
+                access.value = u64::from_le_bytes(bytes);
             }
-            Ok(Some((self.run.add(34) as *const u16).read()))
+            Ok(Some(access))
         }
-    }
-
-    /// An irqfd on the level-triggered line, with the eventfd that KVM signals at the guest's end of interrupt.
-    pub fn assign_line(&self, irqfd: i32, resample: i32) -> Result<(), String> {
-        const RESAMPLE: u32 = 2;
-        let request: [u32; 8] = [irqfd as u32, LINE, RESAMPLE, resample as u32, 0, 0, 0, 0];
-        if unsafe { ioctl(self.vm, KVM_IRQFD, request.as_ptr()) } < 0 { Err(failed("KVM_IRQFD")) } else { Ok(()) }
     }
 }

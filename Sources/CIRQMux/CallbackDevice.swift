@@ -70,6 +70,15 @@ internal import InterruptModel
         try Self.check(unsafe reset(context), "RESET")
     }
 
+    func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo {
+        var bytes: UInt64 = 0
+        // SAFETY: as in init; `bytes` lives during the call.
+        if let size = unsafe ops.region_size {
+            try Self.check(unsafe size(context, number, &bytes), "GET_REGION_INFO")
+        }
+        return RegionInfo(index: number, size: bytes, offset: 0)
+    }
+
     func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
         // SAFETY: as in init; `value` lives during the call.
         guard let read = unsafe ops.read_region else { throw Self.missing("read of a region") }

@@ -42,8 +42,7 @@ public func irqmux_device_detach(
             try unsafe give(account, MemoryLayout<irqmux_ledger>.size, &none, operation)
         }
         let ledger = try mux.detach(id)
-        // SAFETY: on the mux's thread.
-        unsafe instance.at.pointee.served.removeAll { $0.device == id }
+        instance.forget(id)
         if let account = unsafe account { try unsafe tell(ledger, account, operation) }
         return 0
     }

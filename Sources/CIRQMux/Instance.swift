@@ -20,8 +20,10 @@ internal import IRQMux
     let thread = OwnedThread()
 
     var handle = irqmux_mux(bits: 0)
-    /// The devices whose MSI-X or MSI is served to the guest.
+    /// The devices whose function, or MSI-X or MSI alone, is served to the guest.
     var served: [ServedDevice] = []
+    /// How many functions were ever served.
+    var functionsMade: UInt64 = 0
     var tracer: irqmux_tracer?
     var tracerContext: UnsafeMutableRawPointer?
     var traced: UInt32 = 0

@@ -19,7 +19,7 @@ public func irqmux_intx_serve(
 }
 
 /// `irqmux_intx_service` as the mux understands it.
-private func intxService(
+func intxService(
     _ service: UnsafePointer<irqmux_intx_service>?, _ operation: StaticString
 ) throws(MuxError) -> INTxService {
     // SAFETY: one of this version, filled from the caller's by its size. Functions and context are kept by the line,
@@ -91,6 +91,20 @@ public func irqmux_intx_ioapic_eoi(_ mux: irqmux_mux, _ apicVector: UInt32) -> I
         defer { leave(mux, found) }
         // SAFETY: found, so it stays; `ends` never changes and may be used by any thread.
         return Int32(clamping: unsafe found.instance.at.pointee.ends.end(vector: vector))
+    }
+}
+
+@c @implementation
+public func irqmux_intx_set_apic_vector(_ mux: irqmux_mux, _ gsi: UInt32, _ apicVector: UInt32) -> Int32 {
+    let operation: StaticString = "irqmux_intx_set_apic_vector"
+    return answer { () throws(MuxError) in
+        guard let vector = UInt8(exactly: apicVector) else {
+            throw Refusal.value(operation, "apic_vector is below 256")
+        }
+        let found = try find(mux, operation)
+        defer { leave(mux, found) }
+        // SAFETY: found, so it stays; `ends` never changes and may be used by any thread.
+        return Int32(clamping: unsafe found.instance.at.pointee.ends.setVector(vector, forGSI: gsi))
     }
 }
 

@@ -16,6 +16,9 @@ public func irqmux_messages_serve(
         try unsafe take(&given, MemoryLayout<irqmux_messages_config>.size, config, operation)
         let index = try messageIndex(given.index, operation)
         let served = instance.served(id) ?? ServedDevice(id)
+        guard served.functionBits == 0 else {
+            throw MuxError(operation, errno: EBUSY, remedy: "its whole function is served already")
+        }
         guard index == .msix ? served.msix == nil : served.msi == nil else {
             throw MuxError(operation, errno: EBUSY, remedy: "it is served already: reset it instead")
         }
@@ -116,49 +119,6 @@ public func irqmux_messages_vector(
         let found = try served.vector(try messageIndex(index, operation), number, operation)
         // SAFETY: the caller's to be written.
         unsafe vector.pointee = irqmux_vector(found)
-        return 0
-    }
-}
-
-@c @implementation
-public func irqmux_state_save(
-    _ mux: irqmux_mux, _ device: irqmux_device, _ state: UnsafeMutableRawPointer?, _ capacity: UInt64,
-    _ length: UnsafeMutablePointer<UInt64>?
-) -> Int32 {
-    let operation: StaticString = "irqmux_state_save"
-    return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
-        // SAFETY: only compared with null here.
-        guard let length = unsafe length else { throw Refusal.pointer(operation) }
-        let bytes = try instance.served(device, on: mux, operation).save(on: &mux)
-        // SAFETY: `length` is the caller's to be written, and `state` has room for `capacity` bytes.
-        unsafe length.pointee = UInt64(bytes.count)
-        guard let state = unsafe state else { return 0 }
-        guard UInt64(bytes.count) <= capacity else {
-            throw MuxError(operation, errno: ENOBUFS, remedy: "give room for as many bytes as length says")
-        }
-        for place in 0..<bytes.count { unsafe state.storeBytes(of: bytes[place], toByteOffset: place, as: UInt8.self) }
-        return 0
-    }
-}
-
-@c @implementation
-public func irqmux_state_load(
-    _ mux: irqmux_mux, _ device: irqmux_device, _ state: UnsafeRawPointer?, _ length: UInt64
-) -> Int32 {
-    let operation: StaticString = "irqmux_state_load"
-    return onMux(mux, operation, about: device.bits) { (mux, instance) throws(MuxError) in
-        // SAFETY: only compared with null here.
-        guard let state = unsafe state else { throw Refusal.pointer(operation) }
-        // 2048 vectors are some hundred kilobytes; a length beyond this was never one of ours.
-        guard let count = Int(exactly: length), count <= 1 << 24 else {
-            throw Refusal.value(operation, "a state has at most 16 MiB")
-        }
-        let served = try instance.served(device, on: mux, operation)
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(count)
-        // SAFETY: the caller's state has `length` bytes.
-        for place in 0..<count { bytes.append(unsafe state.load(fromByteOffset: place, as: UInt8.self)) }
-        try served.load(bytes, on: &mux, operation)
         return 0
     }
 }

@@ -3,11 +3,14 @@ internal import CKernel
 internal import IRQMux
 internal import InterruptModel
 
-/// A device whose messages are served to the guest. Belongs to the mux's thread.
+/// A device whose function, or whose messages alone, are served to the guest. Belongs to the mux's thread.
 final class ServedDevice {
     let device: DeviceID
     var msix: GuestMSIX?
     var msi: GuestMSI?
+    var function: GuestFunction?
+    /// The function's handle: a number that no other function of this mux ever has; 0 without one.
+    var functionBits: UInt64 = 0
 
     init(_ device: DeviceID) { self.device = device }
 }
@@ -17,6 +20,13 @@ extension InstanceRef {
     func served(_ device: DeviceID) -> ServedDevice? {
         // SAFETY: on the mux's thread.
         unsafe at.pointee.served.first { $0.device == device }
+    }
+
+    /// The device, and what was served of it, is gone.
+    func forget(_ device: DeviceID) {
+        // SAFETY: on the mux's thread.
+        guard let place = unsafe at.pointee.served.firstIndex(where: { $0.device == device }) else { return }
+        _ = unsafe at.pointee.served.remove(at: place)
     }
 
     func served(_ device: irqmux_device, on mux: borrowing Mux, _ operation: StaticString) throws(MuxError)
@@ -152,18 +162,16 @@ extension ServedDevice {
         return vector
     }
 
-    func save(on mux: inout Mux) throws(MuxError) -> [UInt8] {
+    func save(on mux: inout Mux) throws(MuxError) -> InterruptState {
         var state = InterruptState(msix: nil, msi: nil)
+        if functionBits != 0 { try function!.save(into: &state, on: &mux) }
         if msix != nil { try msix!.save(into: &state, on: &mux) }
         if msi != nil { try msi!.save(into: &state, on: &mux) }
-        return state.encoded
+        return state
     }
 
-    func load(_ bytes: [UInt8], on mux: inout Mux, _ operation: StaticString) throws(MuxError) {
-        let state: InterruptState
-        do throws(StateError) { state = try InterruptState(decoding: bytes) } catch {
-            throw MuxError(operation, errno: EINVAL, remedy: error.reason.text)
-        }
+    func load(_ state: borrowing InterruptState, on mux: inout Mux, _ operation: StaticString) throws(MuxError) {
+        if functionBits != 0 { return try function!.load(copy state, on: &mux) }
         // Everything that loading the one would refuse is looked for before the other is touched.
         let vectors = msix == nil ? nil : Self.vectors(of: &msix!)
         let registers = msi == nil ? nil : Self.registers(of: &msi!)
@@ -172,7 +180,7 @@ extension ServedDevice {
         }
         guard state.line == nil else {
             throw MuxError(
-                operation, errno: EINVAL, remedy: "the state has INTx, which only GuestFunction of the Swift API loads")
+                operation, errno: EINVAL, remedy: "the state has INTx: serve the whole function, irqmux_function_serve")
         }
         guard msix == nil || Self.isReset(&msix!), msi == nil || Self.isReset(&msi!) else {
             throw MuxError(operation, errno: EBUSY, remedy: "reset the registers first: IRQMUX_MESSAGES_RESET")

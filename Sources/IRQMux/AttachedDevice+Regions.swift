@@ -1,5 +1,5 @@
 internal import CKernel
-internal import InterruptModel
+package import InterruptModel
 
 // Regions in the mux's words, for whoever serves a guest's accesses.
 extension AttachedDevice {
@@ -33,16 +33,13 @@ extension AttachedDevice {
         return sizes
     }
 
-    /// What configuration space says, where it says it without contradiction.
-    final func capabilities() throws(MuxError) -> PCICapabilities {
-        let found: PCICapabilities
+    /// What configuration space says, faults included.
+    package final func capabilities() throws(MuxError) -> PCICapabilities {
         do throws(DeviceError) {
             let size = try region(GuestFunction.configurationRegion).size
-            found = try PCICapabilities(size: Int(clamping: size)) { (offset) throws(DeviceError) in
+            return try PCICapabilities(size: Int(clamping: size)) { (offset) throws(DeviceError) in
                 UInt8(truncatingIfNeeded: try readRegion(GuestFunction.configurationRegion, UInt64(offset), 1))
             }
         } catch { throw MuxError(error) }
-        do throws(CapabilityFault) { try found.requireSound() } catch { throw GuestFunction.contradiction }
-        return found
     }
 }

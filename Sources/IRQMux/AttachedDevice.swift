@@ -7,7 +7,7 @@ internal import Synchronization
 /// A class hierarchy and not an existential, because Embedded Swift has the one and not the other. Called when
 /// something changes, never per event, but for the unmasking of a level-triggered interrupt, which is a system call
 /// anyway.
-class AttachedDevice {
+package class AttachedDevice {
     /// Tells this device from others that were attached at the same place.
     let generation: UInt32
     /// The accounts of vectors that were disconnected.

@@ -55,6 +55,7 @@ public struct GuestFunction: ~Copyable {
     ) throws(MuxError) {
         let attached = try mux.locate(device)
         let found = try attached.capabilities()
+        do throws(CapabilityFault) { try found.requireSound() } catch { throw Self.contradiction }
         let shortcuts = try RegisterShortcuts(options)
         var traps = RegionTraps(sizes: try attached.regionSizes(), threshold: options.threshold)
         var msix: FunctionPart<GuestMSIX>?

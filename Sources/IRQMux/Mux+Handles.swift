@@ -56,6 +56,9 @@ extension Mux {
         try locate(id).write(region, offset, count, value)
     }
 
+    /// What a device's configuration space says, and what is wrong with it; errors as `interruptInfo`.
+    package func capabilities(of id: DeviceID) throws(MuxError) -> PCICapabilities { try locate(id).capabilities() }
+
     /// The stages of a vector; `nil` when it is not measured.
     package func stages(of id: VectorID) -> StageHistograms? {
         guard isConnected(id) else { return nil }

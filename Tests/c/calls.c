@@ -22,12 +22,18 @@ int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vect
     static irqmux_histogram histogram;
     static irqmux_messages_config messages;
     static irqmux_messages_report report;
+    static irqmux_function function = {7};
+    static irqmux_function_config function_config;
+    static irqmux_function_report function_report;
+    static irqmux_capabilities capabilities;
     static uint64_t number;
     static uint32_t small;
     irqmux_pair pair = {0x100000001}, *pair_out = &pair;
     ops = board_ops();
     messages = (irqmux_messages_config){.size = sizeof messages, .index = IRQMUX_MSIX};
     report = (irqmux_messages_report){.size = sizeof report, .index = IRQMUX_MSIX};
+    function_config.size = sizeof function_config, function_report.size = sizeof function_report;
+    capabilities.size = sizeof capabilities;
     event.size = sizeof event, ring.size = sizeof ring, ledger.size = sizeof ledger, info.size = sizeof info;
     connection = (irqmux_connection){.size = sizeof connection, .index = IRQMUX_MSI, .count = 1};
     route = (irqmux_route){.size = sizeof route, .kind = IRQMUX_ROUTE_PARKED};
@@ -94,13 +100,26 @@ int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vect
     case 56: return irqmux_region_read(mux, device, 0, 0, 4, &number);
     case 57: return irqmux_region_write(mux, device, 0, 0, 4, 0);
     case 58: return irqmux_source_arm(mux, source);
+    case 59: return irqmux_function_serve(mux, device, &function_config, &function);
+    case 60: return irqmux_function_end(mux, function);
+    case 61: return irqmux_function_config_read(mux, function, 0, 4, &number);
+    case 62: return irqmux_function_config_write(mux, function, 0, 4, 0);
+    case 63: return irqmux_function_region_read(mux, function, 0, 0, 4, &number);
+    case 64: return irqmux_function_region_write(mux, function, 0, 0, 4, 0);
+    case 65: return irqmux_functions_reset(mux, &function, 1, NULL, NULL);
+    case 66: return irqmux_function_repair(mux, function);
+    case 67: return irqmux_function_retry(mux, function);
+    case 68: return irqmux_function_vector(mux, function, IRQMUX_MSIX, 0, vectors);
+    case 69: return irqmux_function_report_read(mux, function, &function_report);
+    case 70: return irqmux_capabilities_read(mux, device, &capabilities);
     // From here on: for any thread.
-    case 59: return irqmux_mux_stop(mux);
-    case 60: return irqmux_mux_fd(mux);
-    case 61: return irqmux_pair_complete(mux, pair);
-    case 62: return irqmux_intx_ioapic_eoi(mux, 1);
-    case 63: return irqmux_statistics_read(mux, &statistics);
-    case 64: return irqmux_histogram_read(mux, &histogram);
+    case 71: return irqmux_mux_stop(mux);
+    case 72: return irqmux_mux_fd(mux);
+    case 73: return irqmux_pair_complete(mux, pair);
+    case 74: return irqmux_intx_ioapic_eoi(mux, 1);
+    case 75: return irqmux_statistics_read(mux, &statistics);
+    case 76: return irqmux_histogram_read(mux, &histogram);
+    case 77: return irqmux_intx_set_apic_vector(mux, 5, 1);
     default: return 1;
     }
 }

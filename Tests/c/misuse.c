@@ -37,7 +37,7 @@ static void foreign_handles(void) {
     struct board board;
     struct tally tally;
     irqmux_mux mux = made(&device, &vector, &board, &tally);
-    const int of_device[] = {14, 15, 16, 39, 43, 45, 46, 47, 48, 49, 50, 51, 52, 55, 56, 57};
+    const int of_device[] = {14, 15, 16, 39, 43, 45, 46, 47, 48, 49, 50, 51, 52, 55, 56, 57, 59, 70};
     const int of_vector[] = {17, 18, 19, 20, 21, 32, 33, 35, 38, 40, 42};
     for (size_t at = 0; at < sizeof of_device / sizeof *of_device; at++) {
         FAILS(call(of_device[at], mux, no_device, vector), EINVAL);
@@ -48,6 +48,10 @@ static void foreign_handles(void) {
         FAILS(call(of_vector[at], mux, device, odd_vector), EBADF);
         FAILS(call(of_vector[at], mux, device, wild_vector), EBADF);
     }
+    for (int which = 60; which < 70; which++) FAILS(call(which, mux, device, vector), EBADF);
+    irqmux_function no_function = {0};
+    FAILS(irqmux_function_end(mux, no_function), EINVAL);
+    FAILS(irqmux_functions_reset(mux, &no_function, 1, NULL, NULL), EINVAL);
     irqmux_pair no_pair = {0}, odd_pair = {0x500000001};
     FAILS(irqmux_pair_complete(mux, no_pair), EINVAL);
     FAILS(irqmux_pair_complete(mux, odd_pair), EBADF);
@@ -144,6 +148,7 @@ static void all_refused(const struct inside *inside, int32_t running, int32_t de
     answered(inside, mux_thread_calls + 3, 0);
     answered(inside, mux_thread_calls + 4, 0);
     answered(inside, mux_thread_calls + 5, 0);
+    answered(inside, mux_thread_calls + 6, 0);
 }
 
 static void call_all_within(struct tally *tally) {

@@ -19,11 +19,11 @@
 // - After fork, the child may use none of the parent's handles: they are -EPERM there. It may make its own.
 // - Nothing is ever written to stdout or stderr, no signal's disposition or mask is changed, and no thread is started
 //   unless IRQMUX_OWN_THREAD asks for it; that one blocks every signal.
-// - From inside a function that the mux calls while it is at work (a device's, drive, mappings, a tracer, the handler
-//   of IRQMUX_EVENT_ENDED), calls of "mux" are -EDEADLK, as is irqmux_mux_bind; calls of "any" go as ever. To destroy
-//   the mux is -EBUSY there. From inside any other handler of events every call goes, but to destroy the mux (-EBUSY)
-//   and to run it (irqmux_mux_run, _dispatch, _process, _wait, _next: -EDEADLK). On a mux's own thread it is -EDEADLK
-//   to destroy it and -EPERM to run it, in all of them. While a mux is destroyed its handle is -EBADF to all of them.
+// - From inside a function that the mux calls while it is at work (a device's, drive, mappings, carry_out, a tracer,
+//   the handler of IRQMUX_EVENT_ENDED), calls of "mux" are -EDEADLK, as is irqmux_mux_bind; calls of "any" go as ever.
+//   To destroy the mux is -EBUSY there. From inside any other handler of events every call goes, but to destroy the mux
+//   (-EBUSY) and to run it (irqmux_mux_run, _dispatch, _process, _wait, _next: -EDEADLK). On a mux's own thread it is
+//   -EDEADLK to destroy it and -EPERM to run it, in all of them. While a mux is destroyed its handle is -EBADF to all.
 #ifndef IRQMUX_H
 #define IRQMUX_H
 
@@ -42,6 +42,7 @@ typedef struct irqmux_vector { uint64_t bits; } irqmux_vector;
 typedef struct irqmux_pair { uint64_t bits; } irqmux_pair;
 typedef struct irqmux_source { uint64_t bits; } irqmux_source;
 typedef struct irqmux_timer { uint64_t bits; } irqmux_timer;
+typedef struct irqmux_function { uint64_t bits; } irqmux_function;
 
 // ---- The library
 
@@ -300,6 +301,8 @@ typedef struct irqmux_device_ops {
     int32_t (*write_region)(void *context, uint32_t region, uint64_t offset, uint32_t width, uint64_t value);
     // The mux has let the device go: the last call with this context.
     void (*released)(void *context);
+    // How many bytes a region has; 0 for one that is not there. irqmux_function_serve needs it.
+    int32_t (*region_size)(void *context, uint32_t region, uint64_t *bytes);
 } irqmux_device_ops;
 
 // Attaches a device that the VMM emulates. The table is copied; nothing is called before irqmux_vectors_connect.
@@ -555,6 +558,11 @@ int32_t irqmux_intx_end(irqmux_mux mux, uint32_t gsi);
 // Thread: any. Blocks: no. Errors: -EINVAL, -EBADF, -EPERM.
 int32_t irqmux_intx_ioapic_eoi(irqmux_mux mux, uint32_t apic_vector);
 
+// The guest has programmed another vector for a pin of the IOAPIC: ends of interrupt come with that one from now on
+// (IOAPIC_BROADCAST). The count of lines on the pin. Thread: any. Blocks: no.
+// Errors: -EINVAL (also a vector beyond 255), -EBADF, -EPERM.
+int32_t irqmux_intx_set_apic_vector(irqmux_mux mux, uint32_t gsi, uint32_t apic_vector);
+
 // The guest has reached a BAR of the device while its mappings were off (MAPPING_TOGGLE). Thread: mux. Blocks: mux.
 // Errors: -EINVAL, -EBADF, -EPERM.
 int32_t irqmux_intx_trapped(irqmux_mux mux, irqmux_vector vector);
@@ -627,17 +635,172 @@ int32_t irqmux_messages_report_read(irqmux_mux mux, irqmux_device device, irqmux
 int32_t irqmux_messages_vector(
     irqmux_mux mux, irqmux_device device, uint32_t index, uint32_t number, irqmux_vector *vector);
 
-// Saves what is served of a device: registers, pending bits, accounts. `length` is set; with too small a `capacity`, or
-// a null `state`, only that. Changes nothing else. Thread: mux. Blocks: mux.
+enum {
+    IRQMUX_HAS_MSI = 1,
+    IRQMUX_HAS_MSIX = 2,
+    IRQMUX_HAS_EXPRESS = 4,
+    IRQMUX_HAS_RESET = 8,               // Device Control resets the function (FLR)
+    IRQMUX_HAS_ERROR_REPORTING = 16,
+    IRQMUX_HAS_VIRTUAL_FUNCTIONS = 32,
+};
+
+// What configuration space says of interrupts. Offsets and lengths are in bytes; those of what is not there are 0.
+typedef struct irqmux_capabilities {
+    uint32_t size;
+    uint32_t found;                     // IRQMUX_HAS_*
+    uint32_t vendor, device;            // a vendor of 0xffff: nobody answers
+    uint32_t header_type;
+    uint32_t pin;                       // 0 for none, 1 to 4 for INTA# to INTD#
+    uint32_t msi_offset, msi_length, msi_vectors;
+    uint32_t msi_flags;                 // IRQMUX_MSI_64BIT, IRQMUX_MSI_MASKABLE
+    uint32_t msix_offset, msix_vectors;
+    uint32_t table_bar, table_offset, table_length;
+    uint32_t pending_bar, pending_offset, pending_length;
+    uint32_t express_offset, error_reporting_offset, virtual_functions_offset;
+    uint32_t fault_offset;
+    const char *fault;                  // the first thing that is wrong with a chain, at `fault_offset`; "" for nothing
+} irqmux_capabilities;
+
+// Reads both chains of capabilities from a copy of configuration space: 256 bytes, or up to 4096. Nothing is believed
+// unseen: what is found counts, and what is wrong is told as the fault. Thread: any. Blocks: no.
+// Errors: -EINVAL, -E2BIG.
+int32_t irqmux_capabilities_parse(const void *bytes, uint64_t length, irqmux_capabilities *capabilities);
+
+// The same of a device, whose configuration space is read byte by byte. Thread: mux. Blocks: mux, and for the device.
+// Errors: -EINVAL, -E2BIG, -EBADF, -EPERM, what the device says.
+int32_t irqmux_capabilities_read(irqmux_mux mux, irqmux_device device, irqmux_capabilities *capabilities);
+
+// INTx in the configuration space of a device that the VMM emulates: pin, DisINTx, the status bit, Interrupt Line.
+// Plain numbers of the caller's: zero but for `pin` and `line` (0xff) is a function after reset.
+typedef struct irqmux_intx_registers {
+    uint32_t size;
+    uint32_t pin;      // 1 to 4 for INTA# to INTD#; 0: nothing is ever driven
+    uint32_t disabled; // 0 or 1: DisINTx, by which the guest keeps the function from its pin
+    uint32_t asserted; // 0 or 1: the device's level, which the status bit tells
+    uint32_t line;     // Interrupt Line, which only software reads and writes
+    uint32_t reserved;
+} irqmux_intx_registers;
+
+enum { IRQMUX_PIN_STAYS = 0, IRQMUX_PIN_RISES = 1, IRQMUX_PIN_FALLS = 2 };
+
+// The guest read configuration space, of any offset, 1 to 8 bytes: puts the registers over *value, which is what the
+// rest of the device answers. Thread: any, one at a time. Blocks: no. Errors: -EINVAL, -E2BIG.
+int32_t irqmux_intx_registers_read(
+    const irqmux_intx_registers *registers, uint64_t offset, uint32_t width, uint64_t *value);
+
+// The guest wrote configuration space: what became of the pin, IRQMUX_PIN_*. Thread: any, one at a time. Blocks: no.
+// Errors: -EINVAL, -E2BIG.
+int32_t irqmux_intx_registers_write(
+    irqmux_intx_registers *registers, uint64_t offset, uint32_t width, uint64_t value);
+
+// The device's level is high (1) or low (0) from now on: what became of the pin, IRQMUX_PIN_*.
+// Thread: any, one at a time. Blocks: no. Errors: -EINVAL, -E2BIG.
+int32_t irqmux_intx_registers_assert(irqmux_intx_registers *registers, uint32_t asserted);
+
+// ---- What a guest sees: a whole PCI function
+
+// The VMM hands on every access of the guest to configuration space, and those to BARs that hit the MSI-X table or the
+// pending bits; what is no interrupt's goes on to the device. INTx is connected and served while neither MSI-X nor MSI
+// is enabled, because a function interrupts in one way at a time (docs/guest-interrupts.md). The mux needs a guest,
+// attached with its table.
+
+enum { IRQMUX_FUNCTION_REQUESTER = 1 };
+
+typedef struct irqmux_function_config {
+    uint32_t size;
+    uint32_t flags;                  // IRQMUX_FUNCTION_*
+    uint32_t requester;              // with IRQMUX_FUNCTION_REQUESTER: the device's requester ID
+    uint32_t reserved;
+    const irqmux_intx_service *line; // how INTx is served; null: its guest has no INTx. Read during the call.
+} irqmux_function_config;
+
+// Serves a device's interrupts to the guest, as after a reset. What the device has is read from its configuration
+// space (region 7) and the sizes of its regions. One a device, with nothing connected but ERR and REQ; it ends with
+// the device. Thread: mux. Blocks: mux, and for the device.
+// Errors: -EINVAL (its capabilities contradict themselves or its regions), -E2BIG, -EBADF, -EPERM, -ENODEV (no guest),
+// -EBUSY (connected, or served already), as irqmux_vectors_connect and irqmux_intx_serve, what the device says.
+int32_t irqmux_function_serve(
+    irqmux_mux mux, irqmux_device device, const irqmux_function_config *config, irqmux_function *function);
+
+// Ends it: every vector is let go. The device is neither reset nor written. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF, -EPERM; what SET_IRQS says, and then it has ended all the same.
+int32_t irqmux_function_end(irqmux_mux mux, irqmux_function function);
+
+// The guest read configuration space: 1, 2 or 4 bytes, aligned; anything else reads ones. Thread: mux. Blocks: mux,
+// and for the device. Errors: -EINVAL, -EBADF, -EPERM, what the device says.
+int32_t irqmux_function_config_read(
+    irqmux_mux mux, irqmux_function function, uint64_t offset, uint32_t width, uint64_t *value);
+
+// The guest wrote configuration space: 1, 2 or 4 bytes, aligned; anything else is ignored. Carried out when this
+// returns, a reset of the function (FLR) included. What the host refuses of interrupts the guest cannot be told:
+// irqmux_function_report_read tells it. Thread: mux. Blocks: mux, and for the device.
+// Errors: as irqmux_function_config_read.
+int32_t irqmux_function_config_write(
+    irqmux_mux mux, irqmux_function function, uint64_t offset, uint32_t width, uint64_t value);
+
+// The guest read a BAR, 0 to 5: 1 to 8 bytes. Outside of it there are ones. An access that hits neither table nor
+// pending bits (irqmux_capabilities says where they are) a VMM may serve past this, on any thread. Thread: mux.
+// Blocks: mux, and for the device. Errors: as irqmux_function_config_read.
+int32_t irqmux_function_region_read(
+    irqmux_mux mux, irqmux_function function, uint32_t region, uint64_t offset, uint32_t width, uint64_t *value);
+
+// The guest wrote a BAR. Carried out when this returns. Thread: mux. Blocks: mux, and for the device.
+// Errors: as irqmux_function_config_read.
+int32_t irqmux_function_region_write(
+    irqmux_mux mux, irqmux_function function, uint32_t region, uint64_t offset, uint32_t width, uint64_t value);
+
+// Resets functions, each with its device's own reset: registers as after power-on, every vector let go, INTx connected
+// again. With `carry_out` the devices are reset by that instead, once, on the mux's thread, when nothing of any of the
+// functions is connected: for a bus, or the machine. Its calls of "mux" are -EDEADLK. Thread: mux. Blocks: mux, and for
+// the devices.
+// Errors: -EINVAL (no function, or one of them twice), -EBADF, -EPERM; what a device or carry_out says, and then the
+// registers of that function are reset all the same.
+int32_t irqmux_functions_reset(
+    irqmux_mux mux, const irqmux_function *functions, uint32_t count, int32_t (*carry_out)(void *context),
+    void *context);
+
+// The device's own table was wiped behind VFIO's back, by a reset that nobody trapped: what is assigned is assigned
+// again, and every open vector told once. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF, -EPERM, what SET_IRQS says.
+int32_t irqmux_function_repair(irqmux_mux mux, irqmux_function function);
+
+// Asks again for what was refused: after a limit was raised, or another device gave vectors back. Thread: mux.
+// Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
+int32_t irqmux_function_retry(irqmux_mux mux, irqmux_function function);
+
+// The vector that stands for one of the guest's, INTx among them. Thread: mux. Blocks: mux.
+// Errors: -EINVAL, -EBADF, -EPERM, -ENOENT (the guest does not use it).
+int32_t irqmux_function_vector(
+    irqmux_mux mux, irqmux_function function, uint32_t index, uint32_t number, irqmux_vector *vector);
+
+typedef struct irqmux_function_report {
+    uint32_t size;
+    uint32_t messaging;     // 0 or 1: MSI-X or MSI is enabled
+    uint32_t pin;           // 0 for none, 1 to 4
+    uint32_t disabled;      // 0 or 1: DisINTx
+    int32_t last_error;     // negated errno of the last refusal of a message; 0 for none
+    int32_t line_error;     // the same of INTx
+    uint64_t refusals, regrowths, short_answers, kicks, repairs; // of MSI-X and MSI together
+} irqmux_function_report;
+
+// What serving came to so far. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
+int32_t irqmux_function_report_read(irqmux_mux mux, irqmux_function function, irqmux_function_report *report);
+
+// ---- Saved states
+
+// Saves what is served of a device, its function or its messages: registers, pending bits, accounts. `length` is set;
+// with too small a `capacity`, or a null `state`, only that. Changes nothing else. Thread: mux. Blocks: mux, and for
+// the device.
 // Errors: -EINVAL, -EBADF, -EPERM, -ENODATA (nothing is served), -ENOBUFS (`capacity` is too small).
 int32_t irqmux_state_save(
     irqmux_mux mux, irqmux_device device, void *state, uint64_t capacity, uint64_t *length);
 
 // Loads a state into what is served of a device, which must be as after a reset. Everything is checked before anything
-// is touched: MSI-X and MSI are loaded, or neither. A state with INTx in it (GuestFunction of the Swift API saves such)
-// is refused, because nobody here would serve its line. Load when the guest's local APICs have their state, before its
-// processors run. Thread: mux. Blocks: mux.
-// Errors: -EINVAL (not a state, damaged, another device's, or with INTx), -EBADF, -EPERM, -ENODATA, -EBUSY (not reset).
+// is touched: all of it is loaded, or nothing. A state with INTx in it, as a function saves, goes into a function only
+// (irqmux_function_serve): where messages alone are served, nobody would serve its line. Load when the guest's local
+// APICs have their state, before its processors run. Thread: mux. Blocks: mux, and for the device.
+// Errors: -EINVAL (not a state, damaged, another device's, or with INTx), -EBADF, -EPERM, -ENODATA, -EBUSY (not reset),
+// what the device says of DisINTx.
 int32_t irqmux_state_load(irqmux_mux mux, irqmux_device device, const void *state, uint64_t length);
 
 // ---- What happened
