@@ -1,5 +1,5 @@
 internal import CKernel
-package import InterruptModel
+internal import InterruptModel
 
 /// A copy of a device's configuration space, to be read as a device's is: one parser for both is half the size.
 ///

@@ -206,6 +206,13 @@ extension Mux: ServedHost {
         devices[Int(entries[slot].device)]?.raisedCount(entries[slot].vector) ?? 0
     }
 
+    package func keepsPending(_ slot: UInt32) -> Bool {
+        switch entries[slot].index {
+        case .msix: true
+        default: false
+        }
+    }
+
     package mutating func notePointed(_ slot: UInt32, atBypass isBypassed: Bool, before: UInt64, after: UInt64) {
         entries[slot].bypassed.end(before: before, after: after)
         if isBypassed { entries[slot].bypassed.begin(before: before, after: after) }

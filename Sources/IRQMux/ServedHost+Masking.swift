@@ -104,8 +104,10 @@ extension ServedHost where Self: ~Copyable {
     /// What comes after the opening of a gate that nothing holds any more.
     @discardableResult
     mutating func wasOpened(_ slot: UInt32, _ hasLost: Bool) -> Bool {
+        // Told before the vector may move past the loop: a refusal of that tells of its own loss.
+        let isTold = hasLost && tellLoss(slot)
         if !self[isSettled: slot] { unsettle(slot) }
-        return hasLost && tellLoss(slot)
+        return isTold
     }
 
     /// Sends the vector's message from nobody's signal.
@@ -135,7 +137,12 @@ extension ServedHost where Self: ~Copyable {
         _ slot: UInt32, _ message: InterruptMessage, requester: UInt32?
     ) throws(MuxError) {
         if self[isSettled: slot] {
-            if self[gate: slot].isOpen { try leaveBypass(slot) }
+            if self[gate: slot].isOpen {
+                do throws(MuxError) { try leaveBypass(slot) } catch {
+                    tellOfRefusal(slot)
+                    throw error
+                }
+            }
             self[isSettled: slot] = false
             settledCount = settledCount - 1
         }
@@ -148,6 +155,11 @@ extension ServedHost where Self: ~Copyable {
     }
 
     // MARK: What the device signals
+
+    /// SET_IRQS refused an open vector something, and it goes on as it was.
+    mutating func tellOfRefusal(_ slot: UInt32) {
+        if !self[isTakenAway: slot], takeLoss(slot) { _ = tellLoss(slot) }
+    }
 
     /// Moves a gate, by a copy: in place it would allocate wherever generic code is not specialised.
     mutating func moveGate<Result>(_ slot: UInt32, _ move: (inout VectorGate) -> Result) -> Result {
@@ -181,8 +193,12 @@ extension ServedHost where Self: ~Copyable {
         let target = eventFD(slot, atBypass: isBypassed)
         guard target >= 0, wasTakenAway || isAtBypass(slot) != isBypassed else { return }
         do throws(DeviceError) { try assign(slot, target, atBypass: isBypassed, anew: wasTakenAway) } catch {
-            // The refusal may have taken the vector's eventfd away: give it back.
-            if !wasTakenAway { restore(slot) }
+            // The refusal may have taken the vector's eventfd away: give it back. A device that keeps nothing lost what
+            // it raised in between.
+            if !wasTakenAway {
+                restore(slot)
+                if !keepsPending(slot) { self[mayHaveLost: slot] = true }
+            }
             throw MuxError(error)
         }
         if wasTakenAway { giveBack(slot) }

@@ -44,7 +44,10 @@ extension ServedHost where Self: ~Copyable {
     /// device signals becomes the bypass, and the device is not asked.
     private mutating func passLoopBy(_ slot: UInt32) throws(MuxError) {
         guard eventFD(slot, atBypass: true) < 0 else {
-            try pointServed(slot, atBypass: true)
+            do throws(MuxError) { try pointServed(slot, atBypass: true) } catch {
+                tellOfRefusal(slot)
+                throw error
+            }
             self[isSettled: slot] = true
             if takeLoss(slot) { _ = tellLoss(slot) }
             return

@@ -111,6 +111,11 @@ extension ServedHost where Self: ~Copyable {
             }
         } catch {
             if !error.isRolledBack { restore(former, state, index, places) }
+            // What the refused request was about signalled nothing for a moment; a device that keeps nothing lost it.
+            let begin = min(Int(error.request.start), former.count)
+            for number in begin..<min(begin + Int(error.request.count), former.count) where former[number] >= 0 {
+                if let slot = slot(of: places[number]), !keepsPending(slot) { self[mayHaveLost: slot] = true }
+            }
             throw MuxError(error)
         }
     }

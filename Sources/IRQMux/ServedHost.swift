@@ -71,6 +71,9 @@ package protocol ServedHost: ~Copyable {
     func connectingRules(_ device: DeviceID) -> IRQPlanRules
     /// What the device has raised; 0 where it does not count.
     func raisedCount(_ slot: UInt32) -> UInt64
+    /// Whether the device is known to keep, in a pending bit, what it raises while the vector has no eventfd. Every
+    /// MSI-X does; of MSI only one with mask bits, and that is not known here.
+    func keepsPending(_ slot: UInt32) -> Bool
     /// The device signals the bypass eventfd or the user eventfd from now on; its counts around the change.
     mutating func notePointed(_ slot: UInt32, atBypass isBypassed: Bool, before: UInt64, after: UInt64)
 

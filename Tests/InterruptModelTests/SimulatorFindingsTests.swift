@@ -102,4 +102,18 @@ struct SimulatorFindingsTests {
             #expect(Simulation.run(history) == nil, "\(moment): \(Simulation.report(history))")
         }
     }
+
+    /// MSI without masks pends nowhere: what the device raises while a refusal leaves it without an eventfd is gone.
+    @Test("what a device without pending bits raises while an eventfd is refused is told, whenever it raises")
+    func refusedBypass() {
+        for moment in 0..<24 as Range<UInt32> {
+            let history = History(
+                .init(.msi, vectors: 1, masks: .nowhere),
+                [
+                    Step(.control, 0, 2), Step(.eventFDCloses, 0, 1), Step(.raiseAmid, 0, moment),
+                    Step(.program, 0, 42),
+                ])
+            #expect(Simulation.run(history) == nil, "\(moment): \(Simulation.report(history))")
+        }
+    }
 }

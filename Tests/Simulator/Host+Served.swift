@@ -175,6 +175,8 @@ extension Host: ServedHost {
 
     func raisedCount(_ slot: UInt32) -> UInt64 { vectors[Int(slot)].ledger.raised }
 
+    func keepsPending(_ slot: UInt32) -> Bool { irq == .msix }
+
     mutating func notePointed(_ slot: UInt32, atBypass isBypassed: Bool, before: UInt64, after: UInt64) {
         vectors[Int(slot)].isAtBypass = isBypassed
     }

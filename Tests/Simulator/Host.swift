@@ -86,7 +86,7 @@ struct Host {
         let isMSI = shape.kind == .msi
         var profile = DeviceProfile(
             hasINTx: false, msiVectors: isMSI ? shape.vectors : 0, msixVectors: isMSI ? 0 : shape.vectors)
-        profile.msiHasPendingBits = true
+        profile.msiHasPendingBits = shape.masks == .everywhere
         profile.hostVectors = shape.hostVectors
         profile.platformGrowsMSIX = shape.grows
         device = DeviceInterrupts(profile)
@@ -157,7 +157,10 @@ struct Host {
         switch outcome.verdict {
         case .done: return 0
         case .available(let count): return count
-        case .refused(let errno): throw DeviceError("SET_IRQS", errno: errno)
+        case .refused(let errno):
+            // Halfway it may have let go what it then had again.
+            for number in asked.start..<asked.start + UInt32(asked.count) { vectors[Int(number)].mayBeTold = true }
+            throw DeviceError("SET_IRQS", errno: errno)
         }
     }
 

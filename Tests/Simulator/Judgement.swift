@@ -14,6 +14,7 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
 /// A guest's registers with the host below them and the reference that judges both.
 protocol JudgedWorld: ~Copyable {
     var host: Host { get set }
+    var mutation: Mutation? { get }
     var reference: Reference { get set }
     /// The reference before this step, where the device may raise amid it.
     var earlier: Reference? { get set }
@@ -26,6 +27,18 @@ protocol JudgedWorld: ~Copyable {
     mutating func synchronise(again: Bool)
     /// Assigns everything once more. What cannot be assigned is tried again when the owner heals.
     mutating func repair()
+    /// Of 64 vectors those of which a saved state has to tell.
+    mutating func owing(from first: UInt32) -> UInt64
+    /// The host as in a process that has just begun; what pended in the device, a number a vector.
+    mutating func moveIntoMachine() -> [UInt64]
+    /// The host has an interrupt of the guest for the vector.
+    func isInUse(_ vector: Int) -> Bool
+    /// The registers as they are saved, with the bits of these vectors pending.
+    func savedRegisters(pending: [Int]) -> InterruptState
+    /// Takes saved registers over, with their pending bits or in a wrong way without.
+    mutating func takeRegisters(of state: InterruptState, pending keeps: Bool)
+    /// Sets a pending bit.
+    mutating func setPending(_ vector: Int)
 }
 
 extension JudgedWorld where Self: ~Copyable {

@@ -12,8 +12,9 @@ struct LineWorld {
         /// The device has a reason to interrupt.
         var hasCause = false
         var isDisabled = false
-        /// Signals of its eventfd that the loop has not taken.
-        var waiting = 0
+        /// Signals of its eventfd that the loop has not taken, and whether it was told of them.
+        var waiting = 0 { didSet { if waiting > oldValue { isNotified = true } } }
+        var isNotified = false
         var isInService = false
     }
 
@@ -21,6 +22,8 @@ struct LineWorld {
     private var functions: [Function]
     private var registers: INTxFunctions
     private var pins: PinLevels
+    private var hasOverflowed = false
+    private var disagreement: String?
     private let mutation: Mutation?
 
     init(_ shape: History.Shape, _ mutation: Mutation?) {
@@ -31,15 +34,20 @@ struct LineWorld {
         for index in functions.indices {
             registers.attach(index, pin: 1, gsi: Self.gsi)
             pins.attach(index, to: Self.gsi)
-            let request = IRQRequest(.intx, .trigger, .eventfd([Int32(index)]))
-            _ = functions[index].device.apply(request) { .eventFD(identity: UInt64($0)) }
+            connect(index)
         }
+    }
+
+    private mutating func connect(_ index: Int) {
+        let request = IRQRequest(.intx, .trigger, .eventfd([Int32(index)]))
+        _ = functions[index].device.apply(request) { .eventFD(identity: UInt64($0)) }
     }
 
     mutating func run(_ steps: [Step]) throws(Failure) {
         for index in steps.indices {
             carryOut(steps[index])
             try judgeRegisters(index)
+            if let disagreement { throw Failure(step: index, text: disagreement) }
         }
         // Everybody may interrupt, and the guest handles everything: in the end there is nothing left to handle.
         for index in functions.indices { disable(index, false) }
@@ -60,6 +68,16 @@ struct LineWorld {
         switch step.kind {
         case .assert: assert(index)
         case .withdraw: letGo(index)
+        case .storm:
+            for _ in 0..<step.argument % 50 + 2 {
+                assert(index)
+                letGo(index)
+            }
+            assert(index)
+        case .completionsOverflow:
+            hasOverflowed = true
+            for index in functions.indices { functions[index].isNotified = false }
+        case .saveRestore: saveRestore()
         case .disableINTx: disable(index, step.argument & 1 == 0)
         case .guestRuns: guestRuns(handling: Int(step.argument & 3))
         case .functionReset:
@@ -131,12 +149,56 @@ struct LineWorld {
     // MARK: The host
 
     private mutating func turn() {
-        for index in functions.indices where functions[index].waiting > 0 {
+        if hasOverflowed, mutation != .staysDeafAfterOverflow {
+            for index in functions.indices { functions[index].isNotified = functions[index].waiting > 0 }
+        }
+        hasOverflowed = false
+        for index in functions.indices where functions[index].isNotified {
             functions[index].waiting = 0
+            functions[index].isNotified = false
             guard !functions[index].isDisabled else { continue }
             functions[index].isInService = true
             _ = pins.assert(index)
         }
+    }
+
+    /// Each function's line is saved as a blob and loaded into a machine whose loop knows nothing: the devices are
+    /// there with their levels, masked by nobody, and their eventfds are new.
+    private mutating func saveRestore() {
+        pins = PinLevels(lines: functions.count)
+        hasOverflowed = false
+        for index in functions.indices { pins.attach(index, to: Self.gsi) }
+        for index in functions.indices {
+            guard let seen = registers.registers(of: index) else { continue }
+            let this = functions[index]
+            let line = InterruptState.Line(
+                seen, way: .userEOI, isInService: this.isInService && !this.isDisabled,
+                mayHaveLost: !this.isInService && !this.isDisabled)
+            do throws(StateError) {
+                let saved = InterruptState(msix: nil, msi: nil, line: line)
+                guard let loaded = try InterruptState(decoding: saved.encoded).line, loaded == line else {
+                    return disagreement = "a line reads back as another one"
+                }
+                load(loaded, index)
+            } catch { return disagreement = "a line that was just saved is refused: \(error)" }
+        }
+    }
+
+    /// In the order of `Mux.load(line:)`: DisINTx, what is in service, and one interrupt for what may be lost.
+    private mutating func load(_ line: InterruptState.Line, _ index: Int) {
+        let hasCause = functions[index].hasCause
+        functions[index] = Function()
+        functions[index].hasCause = hasCause
+        functions[index].isDisabled = line.registers.isDisabled
+        connect(index)
+        if line.registers.isDisabled { _ = functions[index].device.writeDisINTx(true) }
+        if hasCause, case .signal = functions[index].device.assertLine() { functions[index].waiting += 1 }
+        if line.isInService {
+            _ = functions[index].device.apply(IRQRequest(.intx, .mask, .none(count: 1))) { _ in .notOpen }
+            functions[index].isInService = true
+            _ = pins.assert(index)
+        }
+        if line.mayHaveLost, mutation != .noKickAfterRestore { functions[index].waiting += 1 }
     }
 
     // MARK: Judgement

@@ -10,7 +10,7 @@ struct MSIWorld: JudgedWorld, ~Copyable {
     let shape: History.Shape
     var disagreement: String?
     var earlier: Reference?
-    private let mutation: Mutation?
+    let mutation: Mutation?
     /// What the guest wrote, for the reference: the message that all vectors share, the mask bits, how many it enabled.
     private var address: UInt64 = 0
     private var data: UInt32 = 0
@@ -21,7 +21,7 @@ struct MSIWorld: JudgedWorld, ~Copyable {
         self.shape = shape
         self.mutation = mutation
         let is64Bit = shape.grows
-        registers = MSIRegisters(.init(vectors: shape.vectors, is64Bit: is64Bit, isMaskable: true))
+        registers = MSIRegisters(.init(vectors: shape.vectors, is64Bit: is64Bit, isMaskable: shape.masks != .nowhere))
         host = Host(shape, mutation)
         carrier = host.makeCarrier()
         reference = Reference(vectors: shape.vectors)
@@ -80,7 +80,8 @@ struct MSIWorld: JudgedWorld, ~Copyable {
         case .eventFDCloses: host.close(vector, bypass: step.argument & 1 == 1)
         case .completionsOverflow: host.overflow()
         case .commitsFail: host.commitsFail = true
-        case .saveRestore, .assert, .withdraw, .disableINTx, .guestRuns: break
+        case .saveRestore: saveRestore(step.argument)
+        case .assert, .withdraw, .disableINTx, .guestRuns: break
         case .heal: heal()
         }
     }
@@ -121,8 +122,9 @@ struct MSIWorld: JudgedWorld, ~Copyable {
         }
     }
 
+    /// Without mask bits the write goes to what lies behind the capability, and does nothing.
     private mutating func setMasks(_ bits: UInt32) {
-        maskBits = bits & (1 << shape.vectors - 1)
+        maskBits = registers.layout.isMaskable ? bits & (1 << shape.vectors - 1) : 0
         tellReference()
         write(dataOffset + 4, 4, bits)
     }
@@ -137,11 +139,13 @@ struct MSIWorld: JudgedWorld, ~Copyable {
     }
 
     private mutating func read() {
-        let pairs: [(Int, UInt32)] = [(4, UInt32(address)), (dataOffset, data), (dataOffset + 4, maskBits)]
+        var pairs: [(Int, UInt32)] = [(4, UInt32(address)), (dataOffset, data)]
+        if registers.layout.isMaskable { pairs.append((dataOffset + 4, maskBits)) }
         for (offset, expected) in pairs {
             let read = registers.read(offset: offset, width: 4)
             if read != expected { disagreement = "the capability reads \(read) at \(offset), and not \(expected)" }
         }
+        guard registers.layout.isMaskable else { return }
         let kept =
             mutation == .pendingBitsAlwaysRead0 ? 0 : UInt32(truncatingIfNeeded: carrier.kept(from: 0, on: &host))
         let read = registers.read(offset: dataOffset + 8, width: 4, kept: kept)
@@ -182,4 +186,26 @@ struct MSIWorld: JudgedWorld, ~Copyable {
             reference.write(Int(vector), 3, isMasked ? 1 : 0)
         }
     }
+
+    // MARK: Keeping the state
+
+    mutating func owing(from first: UInt32) -> UInt64 { carrier.owing(from: first, on: &host) }
+
+    mutating func moveIntoMachine() -> [UInt64] { host.moveIntoMachine(&carrier) }
+
+    func isInUse(_ vector: Int) -> Bool { registers.isInUse(UInt32(vector)) }
+
+    func savedRegisters(pending: [Int]) -> InterruptState {
+        var saved = registers
+        for vector in pending { saved.setPending(UInt32(vector)) }
+        return InterruptState(msix: nil, msi: saved)
+    }
+
+    mutating func takeRegisters(of state: InterruptState, pending keeps: Bool) {
+        guard let saved = state.msi else { return disagreement = "a state without its registers" }
+        registers = saved
+        if !keeps { for vector in 0..<shape.vectors { registers.clearPending(vector) } }
+    }
+
+    mutating func setPending(_ vector: Int) { registers.setPending(UInt32(vector)) }
 }

@@ -149,13 +149,18 @@ struct MSIXWorld: JudgedWorld, ~Copyable {
     }
 
     private mutating func readPending() {
-        let kept = mutation == .pendingBitsAlwaysRead0 ? 0 : carrier.kept(from: 0, on: &host)
-        var read = table.readPending(offset: 0, width: 8, kept: kept)
+        for first in stride(from: 0, to: host.vectors.count, by: 64) { readPending(from: first) }
+    }
+
+    /// The pending bits of one word, 64 vectors from `first` on.
+    private mutating func readPending(from first: Int) {
+        let kept = mutation == .pendingBitsAlwaysRead0 ? 0 : carrier.kept(from: UInt32(first), on: &host)
+        var read = table.readPending(offset: UInt64(first / 8), width: 8, kept: kept)
         if mutation == .pendingBitsOfUnmasked { read |= kept }
         if mutation == .pendingBitsAlwaysRead0 { read = 0 }
-        var expected = reference.pendingBits(0)
-        for vector in host.vectors.indices {
-            let bit: UInt64 = 1 << UInt64(vector)
+        var expected = reference.pendingBits(first / 64)
+        for vector in first..<min(first + 64, host.vectors.count) {
+            let bit: UInt64 = 1 << UInt64(vector & 63)
             // A vector that something was refused for may be unmasked and pending, one that may have lost something
             // says so, and what pends in the device before a vector is used only the device knows; nothing else may.
             let isOpen =
@@ -165,7 +170,8 @@ struct MSIXWorld: JudgedWorld, ~Copyable {
             }
         }
         if read != expected {
-            disagreement = "the pending bits read \(String(read, radix: 2)) and not \(String(expected, radix: 2))"
+            disagreement =
+                "the pending bits from \(first) on read \(String(read, radix: 2)) and not \(String(expected, radix: 2))"
         }
     }
 
@@ -183,67 +189,25 @@ struct MSIXWorld: JudgedWorld, ~Copyable {
         host.giveUp()
     }
 
-    /// Saved as a blob, and loaded into a machine that has nothing yet, as after a migration.
-    private mutating func saveRestore(_ argument: UInt32) {
-        host.ambush = nil
-        let bytes = savedState().encoded
-        judgeDamage(bytes, argument)
-        let wasOpen = (0..<shape.vectors).map { vector in
-            table.isInUse(vector) && host.vectors[Int(vector)].gate.isOpen
-        }
-        let pending = host.moveIntoMachine(&carrier)
-        do throws(StateError) {
-            let state = try InterruptState(decoding: bytes)
-            guard let saved = state.msix else { return disagreement = "a state without its registers" }
-            table = mutation == .losesPendingOnRestore ? withoutPending(saved) : saved
-            // What may have been on its way while the state was carried is told once more.
-            for record in state.vectors where record.mayHaveLost && wasOpen[Int(record.vector.number)] {
-                guard mutation != .noKickAfterRestore else { break }
-                table.setPending(record.vector.number)
-            }
-        } catch { disagreement = "a state that was just saved is refused: \(error)" }
-        for vector in wasOpen.indices where wasOpen[vector] {
-            reference.expectKick(vector)
-            host.vectors[vector].isKickDue = true
-        }
-        synchronise(again: false)
-        host.arrive(pending)
-    }
+    // MARK: Keeping the state
 
-    private mutating func savedState() -> InterruptState {
+    mutating func owing(from first: UInt32) -> UInt64 { carrier.owing(from: first, on: &host) }
+
+    mutating func moveIntoMachine() -> [UInt64] { host.moveIntoMachine(&carrier) }
+
+    func isInUse(_ vector: Int) -> Bool { table.isInUse(UInt32(vector)) }
+
+    func savedRegisters(pending: [Int]) -> InterruptState {
         var saved = table
-        let kept = carrier.owing(from: 0, on: &host)
-        var records: [InterruptState.VectorRecord] = []
-        for vector in 0..<shape.vectors {
-            if kept & 1 << UInt64(vector) != 0 { saved.setPending(vector) }
-            let this = host.vectors[Int(vector)]
-            guard this.isConnected else { continue }
-            records.append(
-                InterruptState.VectorRecord(
-                    Vector(.msix, vector), way: this.isSettled ? .bypassed : .injected,
-                    mayHaveLost: this.gate.isOpen, account: host.ledger(Int(vector))))
-        }
-        return InterruptState(msix: saved, msi: nil, vectors: records)
+        for vector in pending { saved.setPending(UInt32(vector)) }
+        return InterruptState(msix: saved, msi: nil)
     }
 
-    /// A blob of which one byte was changed, or the end is missing, is refused.
-    private mutating func judgeDamage(_ bytes: [UInt8], _ argument: UInt32) {
-        var damaged = bytes
-        let place = Int(argument) % bytes.count
-        if argument & 1 == 0 {
-            damaged[place] ^= UInt8(argument >> 8 & 0xFF) | 1
-        } else {
-            damaged.removeSubrange(place...)
-        }
-        do throws(StateError) {
-            _ = try InterruptState(decoding: damaged)
-            disagreement = "a state that was damaged at byte \(place) was taken"
-        } catch {}
+    mutating func takeRegisters(of state: InterruptState, pending keeps: Bool) {
+        guard let saved = state.msix else { return disagreement = "a state without its registers" }
+        table = saved
+        if !keeps { for vector in 0..<shape.vectors { table.clearPending(vector) } }
     }
 
-    private func withoutPending(_ saved: MSIXTable) -> MSIXTable {
-        var saved = saved
-        for vector in 0..<shape.vectors { saved.clearPending(vector) }
-        return saved
-    }
+    mutating func setPending(_ vector: Int) { table.setPending(UInt32(vector)) }
 }

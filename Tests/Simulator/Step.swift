@@ -78,6 +78,10 @@ public struct History: Sendable {
     /// What a history is about: MSI-X or MSI of one function, or INTx of several.
     public enum Kind: Sendable { case msix, msi, line }
 
+    /// Who has the mask and pending bits of MSI: device and guest, the guest alone, since masking is the mux's, or
+    /// neither.
+    public enum Masks: Sendable { case everywhere, guest, nowhere }
+
     /// The machine: how many vectors, what the host has left, and whether MSI-X grows.
     public struct Shape: Sendable, CustomStringConvertible {
         /// Vectors of the function.
@@ -90,14 +94,17 @@ public struct History: Sendable {
         public var grows: Bool
         /// The device swaps eventfds by itself, and does not look at them.
         public var swaps: Bool
+        /// Who has mask and pending bits of MSI.
+        public var masks: Masks
         /// Something may go wrong.
         public var faults: Bool
 
         /// A machine without limits.
         public init(
             _ kind: Kind, vectors: UInt32, hostVectors: UInt32 = 2048, grows: Bool = true, swaps: Bool = false,
-            faults: Bool = true
+            masks: Masks = .everywhere, faults: Bool = true
         ) {
+            self.masks = masks
             self.kind = kind
             self.vectors = vectors
             self.hostVectors = hostVectors
@@ -110,7 +117,8 @@ public struct History: Sendable {
         public var description: String {
             switch kind {
             case .line: "INTx of \(vectors) functions on one line"
-            case .msi: "MSI, \(vectors) vectors, \(hostVectors) at the host\(swaps ? ", swaps" : "")"
+            case .msi:
+                "MSI, \(vectors) vectors, \(hostVectors) at the host, masks \(masks)" + (swaps ? ", swaps" : "")
             case .msix:
                 "MSI-X, \(vectors) vectors, \(hostVectors) at the host, \(grows ? "grows" : "does not grow")"
                     + (swaps ? ", swaps" : "")
@@ -132,7 +140,8 @@ public struct History: Sendable {
         let kind: Kind = [.msix, .msix, .msix, .msix, .msi, .msi, .line, .line][Int(dice.below(8))]
         let vectors: UInt32 =
             switch kind {
-            case .msix: 2 + dice.below(9)
+            // Few, so that much happens to each; now and then more than a word of pending bits has.
+            case .msix: dice.below(64) == 0 ? 65 + dice.below(3) : 2 + dice.below(9)
             case .msi: 1 << dice.below(4)
             case .line: 1 + dice.below(3)
             }
@@ -140,6 +149,7 @@ public struct History: Sendable {
         shape = Shape(
             kind, vectors: vectors, hostVectors: scarce ? 1 + dice.below(vectors) : 2048,
             grows: dice.below(3) > 0, swaps: dice.below(2) == 0,
+            masks: kind == .msi ? [.everywhere, .everywhere, .guest, .nowhere][Int(dice.below(4))] : .everywhere,
             faults: dice.below(2) == 0)
         steps = []
         steps.reserveCapacity(count)
@@ -159,7 +169,7 @@ public struct History: Sendable {
 
     private static let lineTable: [Step.Kind] = [
         .assert, .assert, .assert, .withdraw, .disableINTx, .guestRuns, .guestRuns, .guestRuns, .turn, .turn, .turn,
-        .turn, .functionReset,
+        .turn, .functionReset, .storm, .saveRestore, .completionsOverflow,
     ]
 
     private static func step(_ dice: inout SimDice, _ shape: Shape) -> Step {
