@@ -217,6 +217,13 @@ seccomp() {
     IRQMUX_SECCOMP=$allowed "$out/vmm-in-c-filtered" 20
 }
 
+# The program that meets real devices inside the emulated machine (Scripts/test-vm.sh), which has no shared libraries.
+machine() {
+    build static
+    clang -std=c11 -D_GNU_SOURCE "${warnings[@]}" -O1 -g -static -I"$out/include" Tests/c/machine/*.c Tests/c/check.c \
+        "$out/libirqmux.a" -luring -lpthread -o "$out/irqmux-c"
+}
+
 # An installation, a program built by pkg-config against it, the package, and that uninstall leaves nothing.
 install() {
     local root=$out/root program=$out/installed package
@@ -244,9 +251,9 @@ install() {
 }
 
 case ${1:-} in
-install | header | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
+install | header | machine | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
 vfio-user) vfio_user ;;
 *)
-    die 64 "usage: Scripts/c-tests.sh header|static|shared|vfio-user|valgrind|sanitizers|examples|rust|seccomp|install"
+    die 64 "usage: Scripts/c-tests.sh header|machine|static|shared|vfio-user|valgrind|sanitizers|examples|rust|seccomp|install"
     ;;
 esac

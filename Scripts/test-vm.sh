@@ -75,6 +75,10 @@ if ! unchanged "$bundle" Sources Tests && [[ ! -x $bundle || -z ${IRQMUX_PART_OF
         die 2 "the tests do not build: $(tail -n 20 "$work/build.log")"
 fi
 
+# What the C library's archive does with real devices.
+Scripts/c-tests.sh machine >"$work/build.log" 2>&1 ||
+    die 2 "the C program does not build: $(tail -n 20 "$work/build.log")"
+
 # One boot, under the name of kernel and variant; its results go to NAME.results of the work folder. A try has minutes
 # where it takes one: a slow or busy machine is no hang.
 export IRQMUX_VM_LIMIT=${IRQMUX_VM_LIMIT:-$((600 + requests / 20))}
@@ -93,7 +97,7 @@ say "seed $seed, $requests requests a device; $(wc -w <<<"${folders[*]}") kernel
 # What a kernel boots into is the same in every variant.
 for folder in "${folders[@]}"; do
     Scripts/vm/initramfs.sh "$folder" "$work/$(basename "$folder").initramfs" "$static/irqmux" \
-        "$static/irqmux-differential"
+        "$static/irqmux-differential" .build-c/irqmux-c
 done
 # The longest first, so that both places are busy to the end. iommufd, and the machines without interrupt remapping and
 # without IOMMU, on the newest kernel only.

@@ -42,7 +42,10 @@ bool has_kvm(void) {
 int make_machine(bool has_irqchip) {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     CHECK(kvm >= 0);
-    int machine = ioctl(kvm, KVM_CREATE_VM, 0);
+    int machine;
+    // It takes long on a loaded machine, and a signal ends it, as that of a child which has just ended.
+    do machine = ioctl(kvm, KVM_CREATE_VM, 0);
+    while (machine < 0 && errno == EINTR);
     CHECK(machine >= 0);
     close(kvm);
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
