@@ -14,6 +14,8 @@ package class AttachedDevice {
     var retired = Ledger()
     /// Accounts of a restored state are in `retired`.
     var isRestored = false
+    /// Registers that its guest writes past the VMM, where a function serves one.
+    var shortcuts: RegisterShortcuts?
     /// How many of the device's vectors are connected, by index.
     var connected: [UInt32] = [0, 0, 0, 0, 0] {
         didSet {
@@ -65,6 +67,10 @@ package class AttachedDevice {
 
     func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
         throw DeviceError("writing a region", errno: ENODEV)
+    }
+
+    func setDoorbell(_ register: DoorbellRegister, _ eventFD: Int32) throws(DeviceError) {
+        throw DeviceError("a register's doorbell", errno: ENODEV)
     }
 
     /// What one request can carry.
@@ -120,6 +126,10 @@ final class AttachedDeviceOf<Device: InterruptDevice & ~Copyable>: AttachedDevic
 
     override func writeRegion(_ region: UInt32, _ offset: UInt64, _ count: Int, _ value: UInt64) throws(DeviceError) {
         try device.writeRegion(region, offset: offset, count: count, value: value)
+    }
+
+    override func setDoorbell(_ register: DoorbellRegister, _ eventFD: Int32) throws(DeviceError) {
+        try device.setDoorbell(register, eventFD: eventFD)
     }
 
     override var planRules: IRQPlanRules { device.planRules }

@@ -22,6 +22,7 @@ extension GuestFunction {
     public mutating func reset(
         on mux: inout Mux, by carryOut: (inout Mux) throws(MuxError) -> Void
     ) throws(MuxError) {
+        try forgetShortcuts(on: &mux)
         msix?.value.reset(on: &mux)
         msi?.value.reset(on: &mux)
         _ = registers.reset()
@@ -48,6 +49,7 @@ extension GuestFunction {
     ///
     /// - Throws: As `Mux.ledger`; what the device says of its status.
     public mutating func save(into state: inout InterruptState, on mux: inout Mux) throws(MuxError) {
+        mux.carryShortcuts(shortcuts, of: try mux.locate(device))
         try msix?.value.save(into: &state, on: &mux)
         try msi?.value.save(into: &state, on: &mux)
         guard registers.pin != 0 else { return }

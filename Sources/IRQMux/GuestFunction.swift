@@ -14,7 +14,8 @@ public import InterruptModel
 /// order that loses no level. Everything else, in configuration space and in the BARs, is the device's.
 ///
 /// Belongs to the mux's thread. Accesses that no overlay has a part in (`traps.isPlain`) a VMM may serve on any
-/// thread, past this.
+/// thread, past this; not those that have to come after writes of a register that the loop makes
+/// (`RegisterShortcutOptions.loopRegisters`).
 public struct GuestFunction: ~Copyable {
     /// The region of configuration space, `VFIO_PCI_CONFIG_REGION_INDEX`.
     public static let configurationRegion: UInt32 = 7
@@ -33,6 +34,7 @@ public struct GuestFunction: ~Copyable {
     let device: DeviceID
     let msix: FunctionPart<GuestMSIX>?
     let msi: FunctionPart<GuestMSI>?
+    let shortcuts: RegisterShortcuts
     private let service: INTxService?
     private let choice: INTxChoice?
 
@@ -43,16 +45,19 @@ public struct GuestFunction: ~Copyable {
     ///   - service: How INTx is served; without it the function has no INTx for its guest.
     ///   - choice: What `INTxWay.best` answered.
     ///   - requester: As for `GuestMSIX`.
+    ///   - options: When registers in watched ranges (`traps`) are taken past the VMM; where they are tells `mapped`.
     /// - Throws: What the device says of its configuration space and regions; `EINVAL` where its capabilities
     ///   contradict themselves; as `GuestMSIX.init`, `Mux.connect` and `Mux.serve`.
     public init(
         _ device: DeviceID, line service: INTxService? = nil, because choice: INTxChoice? = nil,
-        requester: UInt32? = nil, on mux: inout Mux
+        requester: UInt32? = nil, shortcuts options: RegisterShortcutOptions = RegisterShortcutOptions(),
+        on mux: inout Mux
     ) throws(MuxError) {
         let attached = try mux.locate(device)
         let found = try attached.capabilities()
         do throws(CapabilityFault) { try found.requireSound() } catch { throw Self.contradiction }
-        var traps = RegionTraps(sizes: try attached.regionSizes())
+        let shortcuts = try RegisterShortcuts(options)
+        var traps = RegionTraps(sizes: try attached.regionSizes(), threshold: options.threshold)
         var msix: FunctionPart<GuestMSIX>?
         var msi: FunctionPart<GuestMSI>?
         if let table = found.msix {
@@ -67,6 +72,8 @@ public struct GuestFunction: ~Copyable {
                 try GuestMSI(device, layout, next: UInt8(truncatingIfNeeded: next), requester: requester, on: mux))
         }
         let line = try Self.connectLine(device, service, choice, pin: found.interruptPin, on: &mux)
+        mux.endShortcuts(attached)
+        attached.shortcuts = shortcuts
         // All at once: a value that cannot be copied cannot be half there when something throws.
         self.line = line
         lineError = nil
@@ -76,6 +83,7 @@ public struct GuestFunction: ~Copyable {
         capabilities = found
         registers = INTxRegisters(pin: found.interruptPin)
         self.device = device
+        self.shortcuts = shortcuts
         self.service = service
         self.choice = choice
     }
@@ -110,6 +118,8 @@ public struct GuestFunction: ~Copyable {
     public mutating func retry(on mux: inout Mux) {
         msix?.value.retry(on: &mux)
         msi?.value.retry(on: &mux)
+        learnEnded()
+        traps.repeated.retry()
         reconnectLine(on: &mux)
     }
 
@@ -123,7 +133,9 @@ public struct GuestFunction: ~Copyable {
         if let place = place(offset, in: capabilities.msi), let msi {
             return UInt64(msi.value.read(offset: place, width: width, on: &mux))
         }
-        let value = try mux.locate(device).read(Self.configurationRegion, offset, width)
+        let attached = try mux.locate(device)
+        mux.carryShortcuts(shortcuts, of: attached)
+        let value = try attached.read(Self.configurationRegion, offset, width)
         guard let place = controlPlace(offset), let table = msix?.value.table else { return value }
         return table.readMessageControl(at: place, width: width, others: value)
     }
@@ -136,6 +148,7 @@ public struct GuestFunction: ~Copyable {
         _ offset: UInt64, width: Int, _ value: UInt64, on mux: inout Mux
     ) throws(MuxError) {
         guard Self.isLegal(offset, width) else { return }
+        mux.carryShortcuts(shortcuts, of: try mux.locate(device))
         if let place = place(offset, in: capabilities.msi) {
             // Message control: the line goes before messages come.
             let low = place <= 2 && place + width > 2 ? value >> UInt64((2 - place) * 8) & 1 : 0
@@ -162,6 +175,8 @@ public struct GuestFunction: ~Copyable {
     ) throws(MuxError) {
         let attached = try mux.locate(device)
         if resetsFunction(offset, width, value) { return try reset(on: &mux) }
+        leaveUndecoded(offset, width, value, attached, on: &mux)
+        defer { takeDecoded(offset, width, value, attached, on: &mux) }
         let wasDisabled = registers.isDisabled
         _ = registers.write(offset: offset, width: width, value: value)
         guard registers.isDisabled != wasDisabled, let line else {
@@ -203,19 +218,25 @@ public struct GuestFunction: ~Copyable {
     public mutating func read(_ access: RegionAccess, on mux: inout Mux) throws(MuxError) -> UInt64 {
         let attached = try mux.locate(device)
         let msix = msix
+        let shortcuts = shortcuts
         return try traps.read(access) { (target, part) throws(MuxError) -> UInt64 in
             switch target {
-            case .overlay(.msixTable, let offset): msix?.value.readTable(offset: offset, width: part.width) ?? .max
+            case .overlay(.msixTable, let offset):
+                return msix?.value.readTable(offset: offset, width: part.width) ?? .max
             case .overlay(.pendingBits, let offset):
-                msix?.value.readPending(offset: offset, width: part.width, on: &mux) ?? .max
-            default: try attached.read(part.region, part.offset, part.width)
+                return msix?.value.readPending(offset: offset, width: part.width, on: &mux) ?? .max
+            default:
+                mux.carryShortcuts(shortcuts, of: attached)
+                return try attached.read(part.region, part.offset, part.width)
             }
         }
     }
 
     /// The guest wrote a BAR. Carried out when this returns.
     ///
-    /// - Returns: A register that the guest keeps writing the same way, as `RegionTraps.write`: once each.
+    /// A register in a watched range that the guest keeps writing the same way is taken past the VMM from then on.
+    ///
+    /// - Returns: Such a register where it is the owner's to install (`RegisterShortcutOptions.installs`): once each.
     /// - Throws: What the device says of what is its own.
     @discardableResult
     public mutating func write(
@@ -223,14 +244,19 @@ public struct GuestFunction: ~Copyable {
     ) throws(MuxError) -> DoorbellRegister? {
         let attached = try mux.locate(device)
         let msix = msix
-        return try traps.write(access, value: value) { (target, part, bits) throws(MuxError) in
+        let shortcuts = shortcuts
+        if !shortcuts.ended.isEmpty { learnEnded() }
+        let learnt = try traps.write(access, value: value) { (target, part, bits) throws(MuxError) in
             switch target {
             case .overlay(.msixTable, let offset):
                 msix?.value.writeTable(offset: offset, width: part.width, bits, on: &mux)
             case .overlay(.pendingBits, _): break
-            default: try attached.write(part.region, part.offset, part.width, bits)
+            default:
+                mux.carryShortcuts(shortcuts, of: attached)
+                try attached.write(part.region, part.offset, part.width, bits)
             }
         }
+        return learnt.flatMap { shorten($0, on: &mux) }
     }
 
     // MARK: The line

@@ -26,6 +26,7 @@ extension Mux {
     @discardableResult
     public mutating func detach(_ id: DeviceID) throws(MuxError) -> Ledger {
         let device = try locate(id)
+        endShortcuts(device)
         for index in IRQIndex.allCases { try? disconnectAll(id, index) }
         devices[id.place] = nil
         return device.retired
@@ -251,6 +252,9 @@ extension Mux {
     func releaseEverything() {
         for device in devices {
             guard let device else { continue }
+            if let shortcuts = device.shortcuts {
+                for shortcut in shortcuts.list { letGo(shortcut, shortcuts, device) }
+            }
             for index in IRQIndex.allCases where device.connected[Int(index.rawValue)] > 0 {
                 do throws(DeviceError) { try disable(device, index) } catch {}
                 device.connected[Int(index.rawValue)] = 0

@@ -62,7 +62,8 @@ extension Mux {
         }
     }
 
-    /// Lets the guest go: deassigns every irqfd that is left. Its routes stay in the kernel's table.
+    /// Lets the guest go: deassigns every irqfd that is left, and the ioeventfds of registers. Its routes stay in the
+    /// kernel's table.
     ///
     /// - Throws: `ENODEV` without a guest; `EBUSY` while a vector is routed into it, or a pair is there.
     public mutating func detachGuest() throws(MuxError) {
@@ -77,6 +78,7 @@ extension Mux {
             recoverUntaken(slot)
             unbind(slot)
         }
+        endShortcutsOfGuest()
         self.guest = nil
     }
 

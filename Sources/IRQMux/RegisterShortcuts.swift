@@ -1,92 +1,106 @@
 internal import CKernel
 internal import EventRing
-public import InterruptModel
-public import KVM
+internal import InterruptModel
+internal import KVM
 
-/// Ioeventfds for registers that a guest keeps writing the same way: KVM takes the write and signals an eventfd, and
-/// the device is written by whoever the eventfd belongs to, without an exit and without this process.
+/// The registers of one device whose writes KVM takes, and where the guest has the device's BARs.
 ///
-/// `Carrier` is the device's half, which ends with its life: `VFIODoorbell` of a kernel device
-/// (`VFIO_DEVICE_IOEVENTFD`), or a VMM's own. `RegionTraps` finds the registers:
-///
-///     if let register = traps.write(access, value: value, …) {
-///         try shortcuts.install(register, at: address, of: machine) { eventFD in try device.doorbell(eventFD, …) } …
-///     }
-///
-/// The caller answers `RegionTraps.repeated`, also when the installation threw: the register is not asked for again.
-/// Order: the device's half first, so that no write is lost; it ends last. May be used from one thread at a time.
-public struct RegisterShortcuts<Carrier: ~Copyable>: ~Copyable {
-    /// One of them: its halves, in the order in which they end.
-    private final class Shortcut {
-        let register: DoorbellRegister
-        var machine: IOEventFD?
-        var device: Carrier?
-        private var eventFD: EventFD?
+/// Two halves each: the device's, which writes the register when an eventfd is signalled, and KVM's, which signals it.
+/// The device's comes first and goes last, so that no write is lost; and as one write is a signal or an exit, none is
+/// doubled. Belongs to the mux's thread; what is done with it is in Mux+Shortcuts.
+final class RegisterShortcuts {
+    let options: RegisterShortcutOptions
+    /// Another virtual machine than the mux's guest.
+    let machine: VirtualMachine?
+    var list: [RegisterShortcut] = []
+    var report = RegisterShortcutReport()
+    /// Registers that became traps again by themselves, for the function to know; and whether for good.
+    var ended: [(register: DoorbellRegister, isRefused: Bool)] = []
+    /// By BAR; and what the guest lets the device decode, as the command register has it: bit 0 for ports, bit 1 for
+    /// memory. Until it has written that register the VMM's word counts.
+    private var places = [DoorbellAddress.Place?](repeating: nil, count: 6)
+    var decoded: UInt64 = 3
 
-        init(_ register: DoorbellRegister, _ eventFD: consuming EventFD, _ device: consuming Carrier) {
-            self.register = register
-            self.eventFD = consume eventFD
-            self.device = consume device
-        }
-
-        var number: Int32 { eventFD?.number ?? -1 }
-
-        deinit {
+    init(_ options: RegisterShortcutOptions) throws(MuxError) {
+        self.options = options
+        guard let number = options.machine else {
             machine = nil
-            device = nil
-            eventFD = nil
+            return
+        }
+        do throws(KVMError) { machine = try VirtualMachine(sharing: number) } catch { throw MuxError(error) }
+    }
+
+    func place(_ region: UInt32, at place: DoorbellAddress.Place?) {
+        if region < UInt32(places.count) { places[Int(region)] = place }
+    }
+
+    /// Where the guest writes a register now; `nil` for nowhere.
+    func address(of register: DoorbellRegister) -> DoorbellAddress? {
+        guard register.access.region < UInt32(places.count), let base = places[Int(register.access.region)],
+            let width = DoorbellAddress.Width(rawValue: UInt32(register.access.width))
+        else { return nil }
+        switch base {
+        case .memory(let address):
+            let (place, overflow) = address.addingReportingOverflow(register.access.offset)
+            guard decoded & 2 != 0, !overflow else { return nil }
+            return DoorbellAddress(.memory(place), width: width, match: register.value)
+        case .port(let port):
+            guard decoded & 1 != 0, let place = UInt16(exactly: UInt64(port) + register.access.offset) else {
+                return nil
+            }
+            return DoorbellAddress(.port(place), width: width, match: register.value)
         }
     }
 
-    private var shortcuts: [Shortcut] = []
+    /// One that cannot be had, or not any more.
+    func refuse(_ error: MuxError) {
+        report.refusals += 1
+        report.lastError = error
+    }
+}
 
-    /// None yet.
-    public init() {}
+/// One register that a guest keeps writing the same way.
+final class RegisterShortcut {
+    let register: DoorbellRegister
+    let eventFD: EventFD
+    /// The loop's, where it writes the register; otherwise the device's driver does.
+    var source: SourceID?
+    /// KVM's half, while the register is somewhere.
+    var bell: IOEventFD?
+    /// Signals that were taken here, and writes that were made of those.
+    private var taken: UInt64 = 0
+    private var written: UInt64 = 0
 
-    /// How many there are.
-    public var count: Int { shortcuts.count }
+    init(_ register: DoorbellRegister) throws(MuxError) {
+        self.register = register
+        do throws(RingError) { eventFD = try EventFD() } catch { throw MuxError(error) }
+    }
 
-    /// How many writes of a register its eventfd holds and its carrier has not taken yet; `nil` for one not here.
-    public func waiting(_ register: DoorbellRegister) -> UInt64? {
-        guard let found = shortcuts.first(where: { $0.register == register }) else { return nil }
+    deinit { bell = nil }
+
+    /// Whether KVM takes the writes there, or nowhere.
+    func isAt(_ address: DoorbellAddress?) -> Bool { place == address }
+
+    /// Where KVM takes the writes.
+    private var place: DoorbellAddress? { bell?.address }
+
+    /// How many of the guest's writes have not been made yet. Whoever looks takes the counter; a spinning loop does as
+    /// well, and may not have told of it.
+    func due(in loop: borrowing EventLoop) -> UInt64 {
         var count: UInt64 = 0
         // SAFETY: the pointer is valid for the call.
-        return unsafe irqmux_eventfd_peek(found.number, &count) == 0 ? count : nil
+        if unsafe irqmux_eventfd_take(eventFD.number, &count) == 0 { taken &+= count }
+        var total = taken
+        if let source, let counts = try? loop.counts(of: source) { total &+= counts.taken }
+        if let source, let ahead = try? loop.readAhead(of: source) { total &+= ahead }
+        return total &- written
     }
 
-    /// Installs both halves of a register.
-    ///
-    /// - Parameters:
-    ///   - address: Where the guest has the register.
-    ///   - machine: The guest.
-    ///   - carry: Makes the device's half: from now on a signal of the eventfd, which is borrowed, writes the register.
-    ///   - translate: What its error is in the mux's words.
-    /// - Throws: What `carry` throws, as a `MuxError`; `EEXIST` for an address that KVM has an ioeventfd for; `EMFILE`.
-    ///   Then neither half is there, and the register goes on being trapped.
-    public mutating func install<Failure: Error>(
-        _ register: DoorbellRegister, at address: UInt64, of machine: borrowing VirtualMachine,
-        carry: (_ eventFD: Int32) throws(Failure) -> Carrier, error translate: (Failure) -> MuxError
-    ) throws(MuxError) {
-        guard let width = DoorbellAddress.Width(rawValue: UInt32(register.access.width)) else {
-            throw MuxError("installing an ioeventfd", errno: EINVAL, remedy: "registers have 1, 2, 4 or 8 bytes")
-        }
-        let eventFD: EventFD
-        do throws(RingError) { eventFD = try EventFD() } catch { throw MuxError(error) }
-        let carrier: Carrier
-        do throws(Failure) { carrier = try carry(eventFD.number) } catch { throw translate(error) }
-        let shortcut = Shortcut(register, eventFD, carrier)
-        do throws(KVMError) {
-            shortcut.machine = try machine.assignIOEventFD(
-                shortcut.number, at: DoorbellAddress(.memory(address), width: width, match: register.value))
-        } catch { throw MuxError(error) }
-        shortcuts.append(shortcut)
-    }
+    /// Some of them have been made.
+    func made(_ count: UInt64) { written &+= count }
 
-    /// Takes a register's away: the guest's writes are traps again. No effect for one that is not here.
-    public mutating func remove(_ register: DoorbellRegister) {
-        shortcuts.removeAll { $0.register == register }
+    /// Some are left, which the loop is to come back for: a signal that stands for none.
+    func remind() {
+        if irqmux_eventfd_signal(eventFD.number, 1) == 0 { written &+= 1 }
     }
-
-    /// Takes all of them away, as after a reset.
-    public mutating func removeAll() { shortcuts.removeAll() }
 }

@@ -1,3 +1,5 @@
+internal import CKernel
+
 /// What `VFIO_DEVICE_GET_IRQ_INFO` tells of one index.
 ///
 /// Source: `struct vfio_irq_info` in `<linux/vfio.h>`.
@@ -73,6 +75,16 @@ public protocol InterruptDevice: ~Copyable {
     /// - Throws: `EINVAL` for a region, offset or width the device does not have.
     func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError)
 
+    /// Lets each signal of an eventfd write a register, by somebody who need not be woken for it, until it is taken
+    /// away with −1 (`VFIO_DEVICE_IOEVENTFD`, which is why not every device offers it).
+    ///
+    /// - Parameters:
+    ///   - register: The register of a BAR, and what is written.
+    ///   - eventFD: Stays the caller's, and open until it is taken away. What was signalled by then is written.
+    /// - Throws: `ENOTTY` from a device that does not offer it, which is the default; `ENOSPC` when it has no more;
+    ///   `EINVAL` for a register that cannot be written so; `EEXIST` for one that is.
+    func setDoorbell(_ register: DoorbellRegister, eventFD: Int32) throws(DeviceError)
+
     /// How many times the device itself raised `vector` since it was opened, where it counts; `nil` where it cannot
     /// know (real hardware). The ledger checks what was delivered against it.
     ///
@@ -92,6 +104,11 @@ public protocol InterruptDevice: ~Copyable {
 extension InterruptDevice where Self: ~Copyable {
     /// Not offered.
     public func swapEventFD(of vector: Vector, for eventfd: Int32) -> Bool { false }
+
+    /// Not offered.
+    public func setDoorbell(_ register: DoorbellRegister, eventFD: Int32) throws(DeviceError) {
+        throw DeviceError("a register's doorbell", errno: ENOTTY, remedy: "this device has nobody who writes registers")
+    }
 
     /// No region is described.
     public func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo {

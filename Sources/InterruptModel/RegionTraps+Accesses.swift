@@ -53,18 +53,20 @@ extension RegionTraps {
         return learnt
     }
 
-    /// The largest aligned piece that begins `done` bytes into the access; `nil` when it lies outside.
-    /// Whether the whole access is the device's own: no overlay but watched ranges has a part in it.
+    /// Whether the whole access is the device's own, and nothing is to be learnt of it: no overlay has a part in it,
+    /// but for watched ranges where no register is ever told.
     public func isPlain(_ access: RegionAccess) -> Bool {
         guard 1...8 ~= access.width else { return true }
         var done = 0
         while done < access.width, let (target, part) = part(access, from: done) {
             guard target == .device else { return false }
+            if repeated.threshold > 0, overlay(part.region, part.offset) != nil { return false }
             done += part.width
         }
         return true
     }
 
+    /// The largest aligned piece that begins `done` bytes into the access; `nil` when it lies outside.
     private func part(_ access: RegionAccess, from done: Int) -> (Target, RegionAccess)? {
         let (offset, overflow) = access.offset.addingReportingOverflow(UInt64(done))
         guard !overflow, offset < size(access.region) else { return nil }

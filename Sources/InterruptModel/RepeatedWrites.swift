@@ -16,7 +16,8 @@ public struct DoorbellRegister: Equatable, Hashable, Sendable, BitwiseCopyable {
 /// the other without this process (KVM_IOEVENTFD with a data match, `VFIO_DEVICE_IOEVENTFD`).
 ///
 /// A register counts while its writes are equal; another value begins anew. Fixed memory: so many registers are
-/// looked at, and the one that was least repeated gives way. A register that was refused is never told again.
+/// looked at, and the one that was least repeated gives way. A register that was refused is not told again
+/// until its owner asks for that.
 ///
 /// Source: QEMU's quirks install one after 10 equal writes; `VFIO_DEVICE_IOEVENTFD` takes 1000 a device.
 public struct RepeatedWrites: Equatable, Sendable {
@@ -69,6 +70,12 @@ public struct RepeatedWrites: Equatable, Sendable {
             told[index].state = installed ? .installed : .refused
         }
     }
+
+    /// A told register is to be counted anew, as when it was told too early. No effect for one that was not told.
+    public mutating func withdraw(_ register: DoorbellRegister) { told.removeAll { $0.register == register } }
+
+    /// Registers that were refused are counted anew, as when there is room again.
+    public mutating func retry() { told.removeAll { $0.state == .refused } }
 
     /// Forgets everything, after a reset or when the overlay is gone. Ioeventfds that are installed are the caller's to
     /// remove: `visit` is called with each.

@@ -1,5 +1,5 @@
 internal import CKernel
-internal import InterruptModel
+public import InterruptModel
 
 /// A write that the kernel does to the device whenever an eventfd is signalled, without waking anybody. Taken away with
 /// its scope; the device must outlive it, or is closed first and takes it along.
@@ -19,6 +19,9 @@ public struct VFIODoorbell: ~Copyable, Sendable {
         self.width = width
         self.value = value
     }
+
+    /// Leaves it to whoever takes it away by the device.
+    fileprivate consuming func leave() { discard self }
 
     deinit { _ = irqmux_vfio_ioeventfd(device, width, place, value, -1) }
 }
@@ -52,5 +55,24 @@ extension VFIODevice {
             default: .plain(-result)
             }
         throw VFIOError(.doorbell, errno: -result, reason)
+    }
+
+    /// The same as the mux asks for it: signals of `eventFD` write the register until it is taken away with −1.
+    ///
+    /// - Throws: As `doorbell`.
+    public func setDoorbell(_ register: DoorbellRegister, eventFD: Int32) throws(DeviceError) {
+        let access = register.access
+        do throws(VFIOError) {
+            if eventFD >= 0 {
+                let width = UInt32(truncatingIfNeeded: access.width)
+                try doorbell(
+                    eventFD, region: access.region, offset: access.offset, width: width, value: register.value
+                ).leave()
+            } else {
+                let place = regions[Int(access.region)].offset &+ access.offset
+                let result = irqmux_vfio_ioeventfd(number, UInt32(access.width), place, register.value, -1)
+                if result < 0 { throw VFIOError(.doorbell, errno: -result, .plain(-result)) }
+            }
+        } catch { throw DeviceError("VFIO_DEVICE_IOEVENTFD", errno: error.errno, remedy: error.reason.remedy) }
     }
 }

@@ -1,147 +1,311 @@
+import CKernel
 import EventRing
 import IRQMux
 import InterruptModel
 import KVM
 import MicroGuest
-import Synchronization
 import TestSupport
 import Testing
 
-/// The device's half of a shortcut as a test has it: it counts how many there are.
-private struct Half: ~Copyable {
-    static let alive = Atomic<Int>(0)
-    let eventFD: Int32
-
-    init(_ eventFD: Int32) {
-        self.eventFD = eventFD
-        Self.alive.add(1, ordering: .relaxed)
-    }
-
-    deinit { Self.alive.subtract(1, ordering: .relaxed) }
-}
-
-/// A machine that closures can hold.
-private final class Machine: Sendable {
-    let machine: VirtualMachine
-    init(sharing number: Int32) throws { machine = try VirtualMachine(sharing: number) }
-}
-
-/// A bus with one watched page, on the virtual CPU's thread.
-private final class WatchingBus: Sendable {
-    final class State {
-        var traps: RegionTraps
-        var shortcuts = RegisterShortcuts<Half>()
-        var writes: [UInt64] = []
-        var machine: Machine?
-        let refuses: Bool
-
-        init(_ traps: RegionTraps, refuses: Bool) {
-            self.traps = traps
-            self.refuses = refuses
-        }
-
-        var count: Int { shortcuts.count }
-        func waiting(_ register: DoorbellRegister) -> UInt64? { shortcuts.waiting(register) }
-
-        /// Installs the register once more, by hand.
-        func install(_ register: DoorbellRegister) throws {
-            guard let machine else { return }
-            try shortcuts.install(
-                register, at: WatchingBus.base + 0x10, of: machine.machine, carry: { Half($0) },
-                error: { (_: Never) -> MuxError in })
-        }
-    }
-
-    static let base: UInt64 = 0xd_0000
-    static let register = RegionAccess(region: 0, offset: 0x10, width: 4)
-    let state: Mutex<State>
-
-    init(threshold: UInt32, refuses: Bool = false) throws {
-        var traps = RegionTraps(sizes: [0x1000], threshold: threshold)
-        try traps.add(RegionOverlay(.watched, region: 0, offset: 0, length: 0x1000))
-        state = Mutex(State(traps, refuses: refuses))
-    }
-
-    func answer(_ access: GuestAccess) -> GuestAnswer {
-        guard case .memory(let address) = access.place, let value = access.written else { return .powerOff }
-        return state.withLock { state in
-            var written: [UInt64] = []
-            let part = RegionAccess(region: 0, offset: address - Self.base, width: access.width)
-            let learnt = state.traps.write(part, value: value) { _, _, value in written.append(value) }
-            state.writes += written
-            guard let learnt, let shared = state.machine else { return .done }
-            var done = true
-            do throws(MuxError) {
-                let refuses = state.refuses
-                try state.shortcuts.install(
-                    learnt, at: Self.base + learnt.access.offset, of: shared.machine,
-                    carry: { (eventFD) throws(MuxError) in
-                        if refuses { throw MuxError("a carrier", errno: 28) }
-                        return Half(eventFD)
-                    }, error: { $0 })
-            } catch { done = false }
-            state.traps.repeated.answer(learnt, installed: done)
-            return .done
-        }
-    }
-
-    /// Runs a guest that writes 7 to the register so many times, and then the other value once.
-    func run(writes: UInt32, other: UInt32) throws {
-        var image = GuestImage()
-        var code = RealModeAssembler(origin: GuestImage.codeOrigin)
-        code.cli()
-        code.movAX(0xd000)
-        code.movESfromAX()
-        let again = code.here
-        code.storeInES(7, 0x10)
-        code.incrementDWord(0x800)
-        code.loadEAX(0x800)
-        code.compareEAX(with: writes)
-        code.jump(if: .below, to: again)
-        code.storeInES(other, 0x10)
-        code.writeWord(0, port: 0x501)
-        code.haltForEver()
-        image.place(code)
-        let guest = try MicroGuest(image: image) { self.answer($0) }
-        let machine = try Machine(sharing: guest.virtualMachine.number)
-        state.withLock { $0.machine = machine }
-        try guest.start()
-        #expect(try guest.awaitEnd(milliseconds: 20_000) == .poweredOff)
-    }
-}
+private typealias Act = WrittenDevice.Act
+private let bell = ShortcutBench.bell
+private let ring = ShortcutBench.ring
 
 @Suite(
     "Registers that a real guest keeps writing", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
     .serialized, .timeLimit(.minutes(5)))
 struct RegisterShortcutTests {
-    @Test("get an ioeventfd by themselves: later writes are no exits, none is lost, and other values still trap")
+    private func sevens(_ count: Int) -> [UInt64] { [UInt64](repeating: 7, count: count) }
+
+    @Test("are KVM's and the device's driver's after ten writes: no exits, none lost, and other values still trap")
     func installs() throws {
-        let bus = try WatchingBus(threshold: 10)
-        try bus.run(writes: 50, other: 9)
-        try bus.state.withLock { state in
-            #expect(state.writes == [UInt64](repeating: 7, count: 10) + [9])
-            let register = DoorbellRegister(WatchingBus.register, value: 7)
-            #expect(state.traps.repeated.state(register) == .installed && state.count == 1)
-            #expect(state.waiting(register) == 40, "nobody took them, so they are all still there")
-            #expect(Half.alive.load(ordering: .relaxed) == 1)
-            // Its address is free again, so it can be had again; with it gone the device's half is gone as well.
-            state.shortcuts.remove(register)
-            #expect(Half.alive.load(ordering: .relaxed) == 0 && state.waiting(register) == nil)
-            try state.install(register)
-            #expect(throws: MuxError.self) { try state.install(register) }
-            #expect(Half.alive.load(ordering: .relaxed) == 1, "a half without its other half is undone")
-            state.shortcuts.removeAll()
-            #expect(Half.alive.load(ordering: .relaxed) == 0)
+        let device = try WrittenDevice(refusing: 0)
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(50)
+                $0.write(1, 9)
+            })
+        try bench.run()
+        #expect(bench.traps == 11 && device.values(bell) == sevens(10) + [9])
+        let report = try bench.report
+        #expect(report.kernelWritten == 1 && report.loopWritten == 0 && report.refusals == 0 && report.writes == 0)
+        try bench.withFunction { (function, mux) throws(MuxError) in
+            #expect(function.traps.repeated.state(ring) == .installed)
+            try function.reset(on: &mux)
+            #expect(function.traps.repeated.state(ring) == nil)
+        }
+        #expect(try bench.report.installed == 0)
+        // The device's half came after the tenth write, and went before the reset with all that had been signalled.
+        let ended = [Act.write(bell, 9), .ended(ring, signals: 40), .reset]
+        #expect(device.acts.suffix(3) == ended && device.acts[10] == .doorbell(ring))
+        try expectFree(bench)
+    }
+
+    @Test(
+        "are written by the loop for a device that has nobody: every write, and before whatever comes after it",
+        arguments: [WaitMode.block, .spin])
+    func loopWrites(waiting: WaitMode) throws {
+        for errno in [ENOTTY, ENOSPC, EINVAL] {
+            let device = try WrittenDevice(refusing: errno)
+            let bench = try ShortcutBench(
+                device, waiting: waiting,
+                program: {
+                    for _ in 0..<5 {
+                        $0.write(50)
+                        $0.write(1, 1, 0x20)
+                    }
+                    $0.write(30)
+                    $0.call(1)
+                },
+                hook: { bench, _ in
+                    // A reading, of a register or of configuration space, sees what was written before.
+                    try bench.withFunction { (function, mux) throws(MuxError) in
+                        _ = try function.read(RegionAccess(region: 0, offset: 0, width: 4), on: &mux)
+                    }
+                    #expect(bench.device.values(bell).count == 280)
+                })
+            try bench.run()
+            #expect(bench.traps == 15)
+            let block = [Act](repeating: .write(bell, 7), count: 50) + [.write(0x20, 1)]
+            #expect(device.acts.prefix(5 * 51) == ArraySlice([block, block, block, block, block].flatMap { $0 }))
+            let report = try bench.report
+            #expect(report.loopWritten == 1 && report.writes == 270 && report.failedWrites == 0)
+            bench.stop()
+            #expect(device.values(bell).count == 280)
         }
     }
 
-    @Test("go on being trapped when the device refuses, and are asked for once")
+    @Test("that the loop may not write, or KVM not take, stay traps, are told of, and wait until they are asked again")
     func refused() throws {
-        let bus = try WatchingBus(threshold: 3, refuses: true)
-        try bus.run(writes: 20, other: 9)
-        bus.state.withLock { state in
-            #expect(state.writes.count == 21 && state.count == 0)
-            #expect(state.traps.repeated.state(DoorbellRegister(WatchingBus.register, value: 7)) == .refused)
+        let device = try WrittenDevice()
+        var options = RegisterShortcutOptions()
+        options.threshold = 3
+        options.loopRegisters = 0
+        let bench = try ShortcutBench(
+            device, options,
+            program: {
+                $0.write(20)
+                $0.call(1)
+                $0.write(20)
+            },
+            hook: { bench, _ in
+                try bench.withFunction { (function, mux) throws(MuxError) in
+                    #expect(function.traps.repeated.state(ring) == .refused)
+                    #expect(function.shortcutReport.refusals == 1, "asked for once")
+                    #expect(function.shortcutReport.lastError?.errno == ENOTTY)
+                    function.retry(on: &mux)
+                }
+            })
+        try bench.run()
+        #expect(bench.traps == 40 && device.values(bell) == sevens(40))
+        #expect(try bench.report.refusals == 2 && bench.report.installed == 0)
+    }
+
+    @Test("end where KVM refuses them after a move: the device's half is gone, and every write came once")
+    func refusedAtNewPlace() throws {
+        let device = try WrittenDevice(refusing: 0)
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(30)
+                $0.call(1)
+                $0.write(30, 7, 0x1000 + bell)
+            }, hook: { bench, _ in try bench.move(to: ShortcutBench.base + 0x1000) })
+        let other = try EventFD()
+        let theirs = try bench.guest!.virtualMachine.assignIOEventFD(
+            other.number,
+            at: DoorbellAddress(.memory(ShortcutBench.base + 0x1000 + bell), width: .four, match: 7))
+        try bench.run()
+        #expect(device.acts.last == .ended(ring, signals: 20) && device.values(bell).count == 10)
+        let report = try bench.report
+        #expect(report.installed == 0 && report.refusals == 1 && report.lastError?.errno == EEXIST)
+        #expect(try other.take() == 30)
+        try theirs.deassign()
+    }
+
+    @Test(
+        "follow their BAR, and leave it while it is nowhere or the guest lets the device decode nothing",
+        arguments: [0, ENOTTY])
+    func moves(errno: Int32) throws {
+        let device = try WrittenDevice(refusing: errno)
+        let there = ShortcutBench.base + 0x1000
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(20)
+                $0.call(1)
+                $0.write(20, 7, 0x1000 + bell)
+                $0.write(5)
+                for step in 2...5 as ClosedRange<UInt16> {
+                    $0.call(step)
+                    $0.write(5, 7, 0x1000 + bell)
+                }
+            },
+            hook: { bench, step in
+                switch step {
+                case 1: try bench.move(to: there)
+                case 2: try bench.configure(4, 2, 4)
+                case 3: try bench.configure(4, 4, 6)
+                case 4: try bench.move(to: nil)
+                default: try bench.move(to: there)
+                }
+            })
+        try bench.run()
+        // Ten until it was learnt; five at the old place, and five while it was nowhere, are nobody's; five while
+        // nothing is decoded come to the VMM, which does as it likes with them.
+        #expect(bench.traps == 15 && bench.strays == 10)
+        try bench.withFunction { (function, mux) throws(MuxError) in try function.reset(on: &mux) }
+        if errno == 0 {
+            #expect(device.values(bell) == sevens(15) && device.acts.contains(.ended(ring, signals: 40)))
+        } else {
+            #expect(device.values(bell) == sevens(55))
         }
     }
+
+    @Test(
+        "are forgotten by every reset, with nothing of before written after it, and are counted anew",
+        arguments: 1...3 as ClosedRange<UInt16>)
+    func resets(way: UInt16) throws {
+        let device = try WrittenDevice()
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(40)
+                $0.call(way)
+                $0.write(40)
+            },
+            hook: { bench, way in
+                try bench.withFunction { (function, mux) throws(MuxError) in
+                    switch way {
+                    case 1: try function.reset(on: &mux)
+                    case 2:
+                        let device = bench.device
+                        try function.reset(on: &mux) { (_) throws(MuxError) in
+                            do throws(DeviceError) { try device.reset() } catch { throw MuxError(error) }
+                        }
+                    default:
+                        let express = UInt64(function.capabilities.express?.offset ?? 0)
+                        try function.writeConfiguration(express + 8, width: 2, 0x8000, on: &mux)
+                    }
+                    #expect(function.shortcutReport.installed == 0)
+                    #expect(function.traps.repeated.state(ring) == nil)
+                }
+            })
+        try bench.run()
+        bench.stop()
+        #expect(bench.traps == 20)
+        let forty = [Act](repeating: .write(bell, 7), count: 40)
+        #expect(device.acts == forty + [.reset] + forty)
+    }
+
+    @Test("end with their device, with the mux, and with the guest, and leave nothing behind", arguments: [0, ENOTTY])
+    func ends(errno: Int32) throws {
+        for end in 0..<3 {
+            let device = try WrittenDevice(refusing: errno)
+            let bench = try ShortcutBench(device, program: { $0.write(50) })
+            try bench.run()
+            #expect(bench.traps == 10)
+            switch end {
+            case 0: try bench.perform { (bench, mux) throws(MuxError) in _ = try mux.detach(bench.attached!) }
+            case 1: bench.stop()
+            default:
+                try bench.perform { (_, mux) throws(MuxError) in try mux.detachGuest() }
+                #expect(try bench.report.installed == 0)
+                try bench.withFunction { (function, mux) throws(MuxError) in
+                    // Trapped again, and counted anew; as long as there is no guest, nothing comes of it.
+                    for _ in 0..<30 { _ = try function.write(ring.access, 7, on: &mux) }
+                    #expect(function.shortcutReport.refusals == 0)
+                }
+            }
+            let carried = errno == 0 ? 10 : 50
+            #expect(device.values(bell).count == carried + (end == 2 ? 30 : 0))
+            #expect(device.acts.contains(.ended(ring, signals: 40)) == (errno == 0))
+            try expectFree(bench)
+        }
+    }
+
+    @Test("go back to being traps where the device is slower than its guest, and not one write is lost by it")
+    func slowDevice() throws {
+        let gate = Switch()
+        let device = try WrittenDevice(gate: gate)
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(5010)
+                $0.call(1)
+            }, hook: { _, _ in gate.isOn = true })
+        try bench.run()
+        try eventually { try bench.report.refusals > 0 }
+        let report = try bench.report
+        #expect(report.installed == 0 && report.lastError?.errno == EBUSY && bench.traps == 10)
+        #expect(device.values(bell) == sevens(5010))
+        try bench.withFunction { (function, mux) throws(MuxError) in
+            _ = try function.write(ring.access, 7, on: &mux)
+            #expect(function.traps.repeated.state(ring) == .refused)
+        }
+    }
+
+    @Test("are written in turns with other events, until all of what the guest wrote is")
+    func turns() throws {
+        let gate = Switch()
+        let device = try WrittenDevice(gate: gate)
+        let bench = try ShortcutBench(
+            device,
+            program: {
+                $0.write(1010)
+                $0.call(1)
+            }, hook: { _, _ in gate.isOn = true })
+        try bench.run()
+        // Nothing else is done with the function, which would have to wait for them.
+        eventually { device.values(bell).count == 1010 }
+        #expect(try bench.report.loopWritten == 1 && bench.report.writes == 1000)
+    }
+
+    @Test("are another machine's than the mux's guest where the VMM says so, and nobody's where it wants none")
+    func machines() throws {
+        let device = try WrittenDevice()
+        let bench = try ShortcutBench(device, attaching: false, program: { $0.write(30) })
+        try bench.run()
+        #expect(bench.traps == 30, "there is no machine to take writes from")
+        #expect(try bench.report.refusals == 0)
+        let off = try ShortcutBench(try WrittenDevice(refusing: 0), .off, program: { $0.write(30) })
+        try off.run()
+        #expect(off.traps == 30)
+
+        // The owner's: told once.
+        var options = RegisterShortcutOptions()
+        options.installs = false
+        options.machine = bench.guest?.virtualMachine.number
+        let owned = try ShortcutBench(try WrittenDevice(refusing: 0), options, program: { $0.write(3) })
+        let told = try owned.withFunction { (function, mux) throws(MuxError) in
+            var told: [DoorbellRegister] = []
+            for _ in 0..<30 {
+                if let register = try function.write(ring.access, 7, on: &mux) { told.append(register) }
+            }
+            return told
+        }
+        #expect(told == [ring])
+        options.installs = true
+        let given = try ShortcutBench(
+            try WrittenDevice(refusing: 0), options, attaching: false, program: { $0.write(3) })
+        try given.withFunction { (function, mux) throws(MuxError) in
+            for _ in 0..<10 { _ = try function.write(ring.access, 7, on: &mux) }
+            #expect(function.shortcutReport.kernelWritten == 1)
+        }
+        #expect(throws: KVMError.self) { try probe(bench) }
+        given.stop()
+        try expectFree(bench)
+    }
+
+    private func probe(_ bench: ShortcutBench) throws {
+        let other = try EventFD()
+        guard let guest = bench.guest else { return }
+        try guest.virtualMachine.assignIOEventFD(
+            other.number, at: DoorbellAddress(.memory(ShortcutBench.base + bell), width: .four, match: 7)
+        ).deassign()
+    }
+
+    /// KVM has nothing at the register's address any more.
+    private func expectFree(_ bench: ShortcutBench) throws { try probe(bench) }
 }

@@ -219,6 +219,30 @@ struct RepeatedWriteTests {
         #expect(write(&traps, 1) == first, "a new life, a new question")
     }
 
+    @Test("one that was told too early, or was refused and may be had now, is counted from the beginning")
+    func anew() throws {
+        var traps = try RegionTrapTests.traps(threshold: 2)
+        _ = write(&traps, 1)
+        let first = try #require(write(&traps, 1))
+        traps.repeated.withdraw(first)
+        #expect(traps.repeated.state(first) == nil && write(&traps, 1) == nil)
+        #expect(write(&traps, 1) == first)
+        traps.repeated.answer(first, installed: false)
+        _ = write(&traps, 2)
+        let second = try #require(write(&traps, 2))
+        traps.repeated.answer(second, installed: true)
+        traps.repeated.retry()
+        #expect(traps.repeated.state(second) == .installed && write(&traps, 1) == nil)
+        #expect(write(&traps, 1) == first)
+    }
+
+    @Test("an access to a watched range is no plain one, as long as something may be learnt of it")
+    func plain() throws {
+        let (off, on) = (try RegionTrapTests.traps(threshold: 0), try RegionTrapTests.traps(threshold: 2))
+        #expect(off.isPlain(Self.doorbell) && !on.isPlain(Self.doorbell))
+        #expect(on.isPlain(RegionAccess(region: 0, offset: 0x100, width: 4)))
+    }
+
     @Test("memory is fixed: of many registers the least repeated gives way, and at most 256 are told")
     func bounded() throws {
         var traps = try RegionTrapTests.traps(threshold: 2)

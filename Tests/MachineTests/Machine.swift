@@ -133,6 +133,10 @@ final class RealDevice: InterruptDevice, Sendable {
         return try device.setInterrupts(request)
     }
     func reset() throws(DeviceError) { try device.reset() }
+    func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo { try device.regionInfo(number) }
+    func setDoorbell(_ register: DoorbellRegister, eventFD: Int32) throws(DeviceError) {
+        try device.setDoorbell(register, eventFD: eventFD)
+    }
     func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
         try device.readRegion(region, offset: offset, count: count)
     }
