@@ -74,29 +74,39 @@ shared() {
 
 # valgrind 3.19 lets no other thread run while one sleeps in io_uring_enter, so a mux with a thread of its own would
 # hang under it, and it cannot map a second process's ring: tests with company run on epoll, all others on both.
-valgrind() {
-    need_c valgrind valgrind
-    need_c gcc gcc
-    build static
-    # Not clang 21, whose debugging information valgrind 3.19 cannot read.
-    compile "$out/tests-valgrind" gcc -O1 -g "$out/libirqmux.a" -luring -lpthread
-    local run
+under_valgrind() {
+    local program=$1 run
     for run in '--tier 3' --alone; do
         # shellcheck disable=SC2086
         command valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect \
-            --errors-for-leak-kinds=definite,indirect "$out/tests-valgrind" $run 2>"$out/valgrind.log" ||
-            { grep -v '^--' "$out/valgrind.log"; die 1 "valgrind has something to report ($run)"; }
+            --errors-for-leak-kinds=definite,indirect "$program" $run 2>"$out/valgrind.log" ||
+            { grep -v '^--' "$out/valgrind.log"; die 1 "valgrind has something to report of $program ($run)"; }
     done
     # What is left in the log are calls that valgrind does not know (epoll_pwait2, VFIO's ioctls): no report.
-    say "valgrind: nothing to report"
+    say "valgrind: nothing to report of $(basename "$program")"
 }
 
+# The shared library has Swift's runtime inside, and needs no suppression either.
+valgrind() {
+    need_c valgrind valgrind
+    need_c gcc gcc
+    build static shared
+    # Not clang 21, whose debugging information valgrind 3.19 cannot read.
+    compile "$out/tests-valgrind" gcc -O1 -g "$out/libirqmux.a" -luring -lpthread
+    under_valgrind "$out/tests-valgrind"
+    compile "$out/tests-valgrind-shared" gcc -O1 -g -L"$out" -lirqmux -lpthread -Wl,-rpath,"$PWD/$out"
+    under_valgrind "$out/tests-valgrind-shared"
+}
+
+# The tests are instrumented, not the libraries.
 sanitizers() {
     need_c gcc gcc
-    build static
-    compile "$out/tests-sanitized" gcc -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
-        "$out/libirqmux.a" -luring -lpthread
-    "$out/tests-sanitized" || die 1 "a test, or a sanitizer, has something to report"
+    build static shared
+    local flags=(-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all)
+    compile "$out/tests-sanitized" gcc "${flags[@]}" "$out/libirqmux.a" -luring -lpthread
+    compile "$out/tests-sanitized-shared" gcc "${flags[@]}" -L"$out" -lirqmux -lpthread -Wl,-rpath,"$PWD/$out"
+    "$out/tests-sanitized" || die 1 "a test, or a sanitizer, has something to report of the archive"
+    "$out/tests-sanitized-shared" || die 1 "a test, or a sanitizer, has something to report of the shared library"
 }
 
 # example OUTPUT SOURCES…: linked as small as a VMM would, with the archive.
@@ -190,31 +200,63 @@ compile_served() {
         -L"$out" -lirqmux -lpthread -Wl,-rpath,"$PWD/$out" -o "$output"
 }
 
-# The system calls of the table in docs/c-abi.md.
+# documented_calls [FEATURE…]: the system calls of the table in docs/c-abi.md, of the rows that begin so; without one,
+# of all rows.
 documented_calls() {
-    local allowed
-    allowed=$(awk -F '|' '/^\| *feature *\| *system calls/ { on = 1; next } on && !/^\|/ { on = 0 }
-        on && $3 !~ /---/ { gsub(/[`,]/, " ", $3); print $3 }' docs/c-abi.md | tr -s ' \n' ' ')
-    [[ $(wc -w <<<"$allowed") -gt 20 ]] || die 2 "found no table of system calls in docs/c-abi.md"
-    printf '%s\n' "$allowed"
+    local row allowed='' found
+    local -a rows=("$@")
+    (($# > 0)) || rows=('')
+    for row in "${rows[@]}"; do
+        found=$(awk -F '|' -v row="$row" '/^\| *feature *\| *system calls/ { on = 1; next } on && !/^\|/ { on = 0 }
+            on && $3 !~ /---/ && index($2, " " row) == 1 { print $3 }' docs/c-abi.md |
+            grep -o '`[^`]*`' | tr -d '`' || true)
+        [[ -n $found ]] || die 2 "docs/c-abi.md has no row of system calls that begins with '$row'"
+        allowed+=" $found"
+    done
+    tr -s ' \n' '\n' <<<"$allowed" | sort -u | tr '\n' ' '
+}
+
+# The rows that every program needs, those of a loop, and those of a thread of its own.
+every=('making and destroying' 'the C library:')
+loop=('the loop, on io_uring')
+[[ $(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0) == 0 ]] || loop=('the loop, where it is epoll')
+threads=('own thread' 'calls of other threads')
+
+# filtered PROGRAM ARGUMENT ROW…: a program under these rows alone; and not without the last of them, where that has a
+# call which the others have not.
+filtered() {
+    local program=$1 argument=$2 all less
+    shift 2
+    all=$(documented_calls "$@")
+    IRQMUX_SECCOMP=$all "$out/$program" $argument ||
+        die 1 "$(basename "$program") $argument fails, or made a call beyond: $all"
+    less=$(documented_calls "${@:1:$#-1}")
+    [[ $less == "$all" ]] || ! (IRQMUX_SECCOMP=$less exec "$out/$program" $argument) >"$out/without" 2>&1 ||
+        die 1 "$(basename "$program") $argument needs nothing of the row '${*: -1}'"
 }
 
 # The C programs under exactly the system calls of docs/c-abi.md: any other kills them.
 seccomp() {
     need_c gcc gcc
     build static
-    local allowed
-    allowed=$(documented_calls)
     example "$out/epoll-embed-filtered" Examples/epoll-embed/main.c Tests/c/seccomp/filter.c
-    IRQMUX_SECCOMP=$allowed "$out/epoll-embed-filtered"
-    # The filter is one: without a call that the loop needs, the program is killed.
-    if (IRQMUX_SECCOMP=${allowed//io_uring_enter/} exec "$out/epoll-embed-filtered") 2>/dev/null; then
-        [[ $(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0) != 0 ]] ||
-            die 1 "without io_uring_enter the filter let the program through"
-    fi
+    gcc -std=c11 -D_GNU_SOURCE "${warnings[@]}" -O1 -I"$out/include" Tests/c/seccomp/*.c Tests/c/check.c \
+        "$out/libirqmux.a" -luring -lpthread -o "$out/feature-filtered"
+    filtered epoll-embed-filtered '' ledger '`epoll-embed` itself' "${every[@]}" "${loop[@]}"
+    local own='the tests of features'
+    filtered feature-filtered loop "$own" "${every[@]}" ledger "${loop[@]}"
+    filtered feature-filtered epoll "$own" "${every[@]}" ledger 'the loop, where it is epoll'
+    filtered feature-filtered spinning "$own" "${every[@]}" "${loop[@]}" ledger spinning
+    filtered feature-filtered thread "$own" "${every[@]}" "${loop[@]}" "${threads[@]}"
+    filtered feature-filtered fan-out "$own" "${every[@]}" "${loop[@]}" fan-out
+    filtered feature-filtered ledger "$own" "${every[@]}" "${loop[@]}" ledger
+    filtered feature-filtered budget "$own" 'the C library:' 'descriptor budget'
+    filtered feature-filtered vfio "$own" "${every[@]}" "${loop[@]}" 'VFIO devices'
     [[ -r /dev/kvm && -w /dev/kvm ]] || skip "kvm: /dev/kvm does not open, so vmm-in-c was not run under its filter"
+    # It opens /dev/kvm as the ledger opens its file.
+    filtered feature-filtered guest "$own" "${every[@]}" "${loop[@]}" ledger guests
     example "$out/vmm-in-c-filtered" Examples/vmm-in-c/*.c Examples/vmm-in-c/guest.S Tests/c/seccomp/filter.c
-    IRQMUX_SECCOMP=$allowed "$out/vmm-in-c-filtered" 20
+    filtered vmm-in-c-filtered 20 "${every[@]}" "${loop[@]}" ledger '`vmm-in-c` itself' guests "${threads[@]}"
 }
 
 # The program that meets real devices inside the emulated machine (Scripts/test-vm.sh), which has no shared libraries.
@@ -254,6 +296,7 @@ case ${1:-} in
 install | header | machine | static | shared | valgrind | sanitizers | examples | rust | seccomp) "$1" ;;
 vfio-user) vfio_user ;;
 *)
-    die 64 "usage: Scripts/c-tests.sh header|machine|static|shared|vfio-user|valgrind|sanitizers|examples|rust|seccomp|install"
+    die 64 "usage: Scripts/c-tests.sh STAGE: header, machine, static, shared, vfio-user, valgrind, sanitizers," \
+        "examples, rust, seccomp or install"
     ;;
 esac

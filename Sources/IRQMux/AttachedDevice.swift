@@ -12,6 +12,8 @@ package class AttachedDevice {
     let generation: UInt32
     /// The accounts of vectors that were disconnected.
     var retired = Ledger()
+    /// Kicks that no access of the guest's asked for.
+    let kicked = KickCount()
     /// Accounts of a restored state are in `retired`.
     var isRestored = false
     /// Registers that its guest writes past the VMM, where a function serves one.

@@ -31,7 +31,7 @@ public struct GuestMSI: ~Copyable {
     }
 
     /// What it came to so far.
-    public var report: GuestMessageReport { carrier.report }
+    public var report: GuestMessageReport { carrier.report(registers.statistics) }
 
     /// The mux's vector that stands for one of the guest's; `nil` while there is none.
     public func vector(_ number: UInt32) -> VectorID? {

@@ -46,7 +46,7 @@ public struct GuestMSIX: ~Copyable {
     }
 
     /// What it came to so far.
-    public var report: GuestMessageReport { carrier.report }
+    public var report: GuestMessageReport { carrier.report(table.statistics) }
 
     /// The mux's vector that stands for one of the guest's, for `ledger`, `path` and the like; `nil` while there is
     /// none.

@@ -23,6 +23,9 @@ package struct MessageCarrier: ~Copyable {
     /// The guest switched its interrupts on, and the device could not follow: what it raised since then is lost.
     var isLate = false
     var report = GuestMessageReport()
+    /// Kicks that the mux sent by itself: when the host let a vector go again, or moved it past the loop.
+    var kicked: KickCount?
+    private var kickedBefore: UInt64 = 0
 
     static let nobody = VectorID(slot: .max, generation: .max)
 
@@ -49,6 +52,17 @@ package struct MessageCarrier: ~Copyable {
                 "serving a guest's messages", errno: EBUSY, remedy: "its vectors are connected: disconnect them first")
         }
         self.init(device, index, count: info.count, isFixed: info.noResize, requester: requester)
+        kicked = attached.kicked
+        kickedBefore = attached.kicked[index]
+    }
+
+    /// What it came to, with what the registers counted.
+    func report(_ counted: MSIXTable.Statistics) -> GuestMessageReport {
+        var report = report
+        report.maskChanges = counted.maskChanges
+        report.illegalAccesses = counted.illegalAccesses
+        if let kicked { report.kicks &+= kicked[index] &- kickedBefore }
+        return report
     }
 
     /// The place of a vector that is connected.
@@ -199,6 +213,11 @@ public struct GuestMessageReport: Sendable {
     public internal(set) var shortAnswers: UInt64 = 0
     /// Messages sent because something may have been lost (restore, reset, growth), or for a restored pending bit.
     public internal(set) var kicks: UInt64 = 0
+    /// Changes of a vector's mask by the guest, in either direction: a storm shows here. One costs no more than the
+    /// SET_IRQS that it needs, and none where it is taken back before it is carried out.
+    public internal(set) var maskChanges: UInt64 = 0
+    /// Accesses to the registers that PCI does not define: reads gave ones, writes were ignored.
+    public internal(set) var illegalAccesses: UInt64 = 0
     /// How often all vectors were assigned again, because the device's own table had been wiped.
     public internal(set) var repairs: UInt64 = 0
 
@@ -210,5 +229,18 @@ public struct GuestMessageReport: Sendable {
         shortAnswers &+= other.shortAnswers
         kicks &+= other.kicks
         repairs &+= other.repairs
+        maskChanges &+= other.maskChanges
+        illegalAccesses &+= other.illegalAccesses
+    }
+}
+
+/// Messages that a device's vectors were sent because something may have been lost, by the mux and by nobody's access.
+final class KickCount {
+    private var messages: UInt64 = 0
+    private var extended: UInt64 = 0
+
+    subscript(index: IRQIndex) -> UInt64 {
+        get { index == .msix ? extended : messages }
+        set { if index == .msix { extended = newValue } else { messages = newValue } }
     }
 }

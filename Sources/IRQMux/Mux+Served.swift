@@ -156,6 +156,10 @@ extension Mux: ServedHost {
         } catch { throw guest.table.take(error) }
     }
 
+    package mutating func noteKick(_ slot: UInt32) {
+        devices[Int(entries[slot].device)]?.kicked[entries[slot].index] &+= 1
+    }
+
     package mutating func settleOwed(_ id: DeviceID) {
         guard let attached = try? locate(id) else { return }
         attached.retired.pending &-= 1

@@ -98,11 +98,10 @@ extension ServedHost where Self: ~Copyable {
         try aim(slot)
         let hasLost = takeLoss(slot)
         openServed(slot, holding: moveGate(slot) { $0.resume() })
-        wasOpened(slot, hasLost)
+        if wasOpened(slot, hasLost) { noteKick(slot) }
     }
 
     /// What comes after the opening of a gate that nothing holds any more.
-    @discardableResult
     mutating func wasOpened(_ slot: UInt32, _ hasLost: Bool) -> Bool {
         // Told before the vector may move past the loop: a refusal of that tells of its own loss.
         let isTold = hasLost && tellLoss(slot)
@@ -158,7 +157,7 @@ extension ServedHost where Self: ~Copyable {
 
     /// SET_IRQS refused an open vector something, and it goes on as it was.
     mutating func tellOfRefusal(_ slot: UInt32) {
-        if !self[isTakenAway: slot], takeLoss(slot) { _ = tellLoss(slot) }
+        if !self[isTakenAway: slot], takeLoss(slot), tellLoss(slot) { noteKick(slot) }
     }
 
     /// Moves a gate, by a copy: in place it would allocate wherever generic code is not specialised.

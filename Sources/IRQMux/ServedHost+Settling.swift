@@ -49,12 +49,12 @@ extension ServedHost where Self: ~Copyable {
                 throw error
             }
             self[isSettled: slot] = true
-            if takeLoss(slot) { _ = tellLoss(slot) }
+            if takeLoss(slot), tellLoss(slot) { noteKick(slot) }
             return
         }
         if self[isTakenAway: slot] {
             try pointServed(slot, atBypass: false)
-            if takeLoss(slot) { _ = tellLoss(slot) }
+            if takeLoss(slot), tellLoss(slot) { noteKick(slot) }
         }
         let before = raisedCount(slot)
         let spare = try makeSpare(slot)

@@ -47,6 +47,8 @@ package protocol ServedHost: ~Copyable {
     mutating func openServed(_ slot: UInt32, holding held: UInt64)
     /// Sends a message of nobody's signal.
     mutating func send(_ message: InterruptMessage, requester: UInt32?, for vector: UInt32) throws(MuxError)
+    /// The vector was sent a message of nobody's signal, and not for an access of the guest's, whose carrier counts.
+    mutating func noteKick(_ slot: UInt32)
     /// A message that a restored state owed was sent, or will be with the vector's other signals.
     mutating func settleOwed(_ device: DeviceID)
     /// So many messages that a restored state owed never will be.
@@ -118,6 +120,9 @@ package protocol ServedHost: ~Copyable {
 }
 
 extension ServedHost where Self: ~Copyable {
+    /// Not counted.
+    package mutating func noteKick(_ slot: UInt32) {}
+
     /// As it is to be.
     package mutating func openServed(_ slot: UInt32, holding held: UInt64) { passHeld(slot, held) }
 }

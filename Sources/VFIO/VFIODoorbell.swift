@@ -20,9 +20,6 @@ public struct VFIODoorbell: ~Copyable, Sendable {
         self.value = value
     }
 
-    /// Leaves it to whoever takes it away by the device.
-    fileprivate consuming func leave() { discard self }
-
     deinit { _ = irqmux_vfio_ioeventfd(device, width, place, value, -1) }
 }
 
@@ -38,6 +35,14 @@ extension VFIODevice {
     public func doorbell(
         _ eventFD: Int32, region: UInt32, offset: UInt64, width: UInt32, value: UInt64
     ) throws(VFIOError) -> VFIODoorbell {
+        let place = try install(eventFD, region: region, offset: offset, width: width, value: value)
+        return VFIODoorbell(number, place, width, value)
+    }
+
+    /// Installs one that nobody owns; where it is in the device's file.
+    private func install(
+        _ eventFD: Int32, region: UInt32, offset: UInt64, width: UInt32, value: UInt64
+    ) throws(VFIOError) -> UInt64 {
         guard region < UInt32(regions.count), eventFD >= 0 else {
             throw VFIOError(.doorbell, errno: eventFD < 0 ? EBADF : EINVAL, .noSuchPlace)
         }
@@ -46,7 +51,7 @@ extension VFIODevice {
             throw VFIOError(.doorbell, errno: EINVAL, .noSuchPlace)
         }
         let result = irqmux_vfio_ioeventfd(number, width, place, value, eventFD)
-        guard result < 0 else { return VFIODoorbell(number, place, width, value) }
+        guard result < 0 else { return place }
         let reason: VFIOError.Reason =
             switch result {
             case -EEXIST: .doorbellTaken
@@ -65,9 +70,8 @@ extension VFIODevice {
         do throws(VFIOError) {
             if eventFD >= 0 {
                 let width = UInt32(truncatingIfNeeded: access.width)
-                try doorbell(
-                    eventFD, region: access.region, offset: access.offset, width: width, value: register.value
-                ).leave()
+                _ = try install(
+                    eventFD, region: access.region, offset: access.offset, width: width, value: register.value)
             } else {
                 let place = regions[Int(access.region)].offset &+ access.offset
                 let result = irqmux_vfio_ioeventfd(number, UInt32(access.width), place, register.value, -1)

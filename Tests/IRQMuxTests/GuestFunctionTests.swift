@@ -323,6 +323,60 @@ struct GuestFunctionTests {
         #expect(other.function.line != nil && !other.function.isMessaging)
     }
 
+    @Test(
+        "the guest's Enable is a SET_IRQS, before anything is sent, and no register write of the device's",
+        arguments: [IRQIndex.msix, .msi])
+    func enableOrder(index: IRQIndex) throws {
+        let device = Interposer(try Exerciser(ExerciserConfiguration(intx: 1, msi: 4, msix: 4)))
+        let bench = try GuestBench(4)
+        var mux = try Mux(smallOptions(capacity: 64))
+        try bench.attach(to: &mux)
+        var function = try GuestFunction(try mux.attach(device), on: &mux)
+        let capability = UInt64(
+            try #require(
+                index == .msix ? function.capabilities.msix.map { $0.offset } : function.capabilities.msi?.offset))
+        // As PCI has it: the enable bit beside the capability's header, in one write.
+        let control: UInt64 = index == .msix ? 0x8000 : 1
+        try function.writeConfiguration(capability, width: 4, control << 16, on: &mux)
+        #expect(function.isMessaging == true)
+        #expect(device.requests.first?.index == index && device.requests.first?.action == .trigger)
+        #expect(device.writes.isEmpty, "a device that is enabled by its register has no vectors yet")
+        try function.writeConfiguration(capability + 2, width: 2, 0, on: &mux)
+        #expect(!function.isMessaging && device.writes.isEmpty)
+    }
+
+    @Test("a storm of masks is counted, and costs no more than its SET_IRQS; odd accesses are counted")
+    func counts() throws {
+        var one = try Bench()
+        try one.configure(one.control, 2, 0x8000)
+        try one.program(0)
+        let before = one.function.report.maskChanges
+        let mask = RegionAccess(region: one.messagesBAR, offset: one.table + 12, width: 4)
+        for round in 0..<1000 { try one.function.write(mask, UInt64(1 - round % 2), on: &one.mux) }
+        #expect(one.function.report.maskChanges == before + 1000 && one.function.report.illegalAccesses == 0)
+        // Without effect: no change.
+        for _ in 0..<10 { try one.function.write(mask, 0, on: &one.mux) }
+        #expect(one.function.report.maskChanges == before + 1000)
+        let odd = RegionAccess(region: one.messagesBAR, offset: one.table, width: 2)
+        try one.function.write(odd, 0, on: &one.mux)
+        #expect(one.function.report.illegalAccesses == 1)
+        one.device.raise(Vector(.msix, 0))
+        #expect(try one.taken(0) == 1)
+    }
+
+    @Test("what a vector may have lost while its host held it back is a kick when the host lets it go, and is counted")
+    func kickOnResume() throws {
+        var one = try Bench()
+        try one.configure(one.control, 2, 0x8000)
+        try one.program(0)
+        #expect(try one.taken(0) == 0)
+        try one.mux.maskAll(one.attached)
+        try one.function.repair(on: &one.mux)
+        #expect(try one.taken(0) == 0 && one.function.report.kicks == 0)
+        try one.mux.unmaskAll(one.attached)
+        #expect(try one.taken(0) == 1 && one.function.report.kicks == 1)
+    }
+
     @Test("a device whose configuration space contradicts itself is refused, and nothing is connected")
     func contradiction() throws {
         var mux = try Mux(smallOptions())

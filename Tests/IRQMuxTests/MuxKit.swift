@@ -65,6 +65,7 @@ final class Interposer: InterruptDevice, Sendable {
     let device: Exerciser
     private let answer: Answer
     private let log = Mutex<[IRQRequest]>([])
+    private let writeLog = Mutex<[RegionAccess]>([])
 
     init(
         _ device: Exerciser,
@@ -73,6 +74,9 @@ final class Interposer: InterruptDevice, Sendable {
         self.device = device
         self.answer = answer
     }
+
+    /// Every write to a register so far.
+    var writes: [RegionAccess] { writeLog.withLock { $0 } }
 
     /// Every request so far.
     var requests: [IRQRequest] { log.withLock { $0 } }
@@ -94,11 +98,14 @@ final class Interposer: InterruptDevice, Sendable {
 
     func reset() throws(DeviceError) { try device.reset() }
 
+    func regionInfo(_ number: UInt32) throws(DeviceError) -> RegionInfo { try device.regionInfo(number) }
+
     func readRegion(_ region: UInt32, offset: UInt64, count: Int) throws(DeviceError) -> UInt64 {
         try device.readRegion(region, offset: offset, count: count)
     }
 
     func writeRegion(_ region: UInt32, offset: UInt64, count: Int, value: UInt64) throws(DeviceError) {
+        writeLog.withLock { $0.append(RegionAccess(region: region, offset: offset, width: count)) }
         try device.writeRegion(region, offset: offset, count: count, value: value)
     }
 

@@ -1,4 +1,5 @@
 import InterruptModel
+import Simulator
 import Testing
 
 @Suite("INTx in configuration space")

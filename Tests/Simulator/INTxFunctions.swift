@@ -1,8 +1,11 @@
+public import InterruptModel
+
 /// The INTx of several functions whose pins lead to a few lines of the machine: registers on one side, levels on the
 /// other.
 ///
 /// A function drives its line while it is asserted and DisINTx is clear; a line is high while any of its functions
-/// drives it. Each change says what became of the line, so that the caller drives it once for all its functions.
+/// drives it. Each change says what became of the line, so that the caller drives it once for all its functions. What
+/// the guest sees in the simulator's line world; the product's lines know no registers, for DisINTx is the device's.
 /// A pure value with one place a function; one owner at a time.
 public struct INTxFunctions: Equatable, Sendable {
     private var registers: [INTxRegisters?]
