@@ -252,9 +252,7 @@ extension Mux {
     func releaseEverything() {
         for device in devices {
             guard let device else { continue }
-            if let shortcuts = device.shortcuts {
-                for shortcut in shortcuts.list { letGo(shortcut, shortcuts, device) }
-            }
+            letGoShortcuts(device)
             for index in IRQIndex.allCases where device.connected[Int(index.rawValue)] > 0 {
                 do throws(DeviceError) { try disable(device, index) } catch {}
                 device.connected[Int(index.rawValue)] = 0

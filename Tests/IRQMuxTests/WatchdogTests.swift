@@ -1,6 +1,7 @@
 import CKernel
 import EventRing
 import Exerciser
+import Glibc
 import IRQMux
 import InterruptModel
 import KVM
@@ -171,6 +172,7 @@ struct GuestWatchdogTests {
                 code.writeByte(UInt8(value), port: UInt16(port))
             }
         }
+        code.writeWord(1, port: Self.readyPort)
         code.sti()
         code.haltForEver()
         image.setVector(way == .kernelResample ? 0x25 : pinVector, to: code.here)
@@ -191,12 +193,26 @@ struct GuestWatchdogTests {
         return guest
     }
 
+    private static let readyPort: UInt16 = 0x522
+
+    /// The same, running, and past what it does to its interrupt controller: a PIC that is initialised forgets the
+    /// level that came before, and then nothing is high that anybody could name.
+    private func readySilentGuest(_ way: INTxWay, _ sink: EndOfInterruptSink) throws -> MicroGuest {
+        let guest = try silentGuest(way, sink)
+        let ready = try EventFD()
+        let bell = try guest.virtualMachine.assignIOEventFD(
+            ready, at: DoorbellAddress(.port(Self.readyPort), width: .two))
+        try guest.start()
+        while try ready.take() == 0 { usleep(1000) }
+        try bell.deassign()
+        return guest
+    }
+
     @Test("a guest that takes the interrupt and never ends it is named", arguments: INTxGuestTests.pastTheMux)
     func neverEnded(way: INTxWay) throws {
         let device = try Exerciser()
         var one = try INTxTests.make(device)
-        let guest = try silentGuest(way, one.mux.endOfInterrupts)
-        try guest.start()
+        let guest = try readySilentGuest(way, one.mux.endOfInterrupts)
         let machine = guest.virtualMachine.number
         try one.mux.serve(
             one.id,
