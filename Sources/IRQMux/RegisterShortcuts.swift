@@ -91,8 +91,8 @@ final class RegisterShortcuts {
         /// Where KVM takes the writes.
         private var place: DoorbellAddress? { bell?.address }
 
-        /// How many of the guest's writes have not been made yet. Whoever looks takes the counter; a spinning loop does as
-        /// well, and may not have told of it.
+        /// How many of the guest's writes have not been made yet. Whoever looks takes the counter; a spinning loop does
+        /// as well, and may not have told of it.
         func due(in loop: borrowing EventLoop) -> UInt64 {
             var count: UInt64 = 0
             // SAFETY: the pointer is valid for the call.
