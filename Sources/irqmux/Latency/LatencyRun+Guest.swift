@@ -53,6 +53,7 @@ extension LatencyRun {
                     if event.kind == .source { recorder.handle(Int(truncatingIfNeeded: event.tag)) }
                 }
             }
+            try awaitAcknowledgements(stages, on: &mux)
         } catch {
             stimulus.stop()
             sender.join()
@@ -66,6 +67,18 @@ extension LatencyRun {
         if let exit = guest.exit { result.trouble = "the guest \(exit)" }
         guest.stop()
         return result
+    }
+
+    /// The loop hears a doorbell twice, as the receiver's and as the acknowledgement: the last one may have been the
+    /// receiver's only when it was stopped. For a second at most, as a guest may have ended.
+    private func awaitAcknowledgements(_ stages: [StageHistograms], on mux: inout Mux) throws {
+        let begin = irqmux_monotonic_ns()
+        while stages.contains(where: { $0.unacknowledgedSince != nil }),
+            irqmux_monotonic_ns() &- begin < 1_000_000_000
+        {
+            try mux.wait(timeout: 1_000_000)
+            while mux.next() != nil {}
+        }
     }
 
     /// A vector, its doorbell as the receiver sees it, and the same doorbell as the guest's acknowledgement.
