@@ -42,6 +42,20 @@ struct RegisterShortcutTests {
         try expectFree(bench)
     }
 
+    @Test("end with the serving of their function: what was written has reached the device, and the place is free")
+    func functionEnds() throws {
+        let device = try WrittenDevice(refusing: 0)
+        let bench = try ShortcutBench(device, program: { $0.write(50) })
+        try bench.run()
+        try bench.withFunction { (function, mux) throws(MuxError) in
+            #expect(function.shortcutReport.installed == 1)
+            try function.end(on: &mux)
+            #expect(function.shortcutReport.installed == 0)
+        }
+        #expect(device.acts.last == .ended(ring, signals: 40))
+        try expectFree(bench)
+    }
+
     @Test(
         "are written by the loop for a device that has nobody: every write, and before whatever comes after it",
         arguments: [WaitMode.block, .spin])
