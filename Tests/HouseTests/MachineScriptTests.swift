@@ -100,11 +100,11 @@ struct MachineScriptTests {
     }
 
     private func boot(
-        _ programs: Programs, limit: Int = 60
+        _ programs: Programs, limit: Int = 60, part: String = ""
     ) throws -> (starts: Int, results: [String], output: String) {
         let told = try programs.run(
             ["Scripts/vm/tries.sh", "made", programs.path("kernel"), "initramfs", "default", programs.path("boot")],
-            ["IRQMUX_VM_LIMIT": "\(limit)"])
+            ["IRQMUX_VM_LIMIT": "\(limit)", "IRQMUX_PART_OF_TEST": part])
         #expect(told.status == 0, "\(told.output)")
         return (
             programs.text("starts").split(separator: "\n").count,
@@ -129,17 +129,26 @@ struct MachineScriptTests {
         #expect(output.contains("pass  made: one"))
     }
 
-    @Test("one that hangs is ended, tried again, and then it is a failure that says so")
+    @Test("as a part of all tests only what did not pass has a line, and the rest is a number")
+    func quietly() throws {
+        let (_, results, output) = try boot(qemu(Self.runs), part: "1")
+        #expect(results.count == 3)
+        #expect(!output.contains("pass  made: one") && output.contains("fail  made: two: wrong"))
+        #expect(output.contains("made: 1 passed, 1 failed, 0 skipped inside"))
+    }
+
+    @Test("one that hangs is ended, tried again, and then it is a failure that says so, and what ran")
     func hangs() throws {
-        let programs = try qemu(#"printf 'pass\tone\t\n' >"$results"; exec sleep 600"#)
+        let programs = try qemu(
+            #"printf 'begin\tone\t\npass\tone\t\nbegin\ttwo\t\n' >"$results"; exec sleep 600"#)
         let (starts, results, output) = try boot(programs, limit: 1)
         #expect(starts == 2)
         #expect(
             results == [
                 "pass|machine made: one|",
-                "fail|machine made: the whole list ran|it hung: no end within 1 s",
+                "fail|machine made: the whole list ran|it hung: no end within 1 s, and this had begun last: two",
             ])
-        #expect(output.contains("it hung: no end within 1 s; once more"))
+        #expect(output.contains("it hung: no end within 1 s, and this had begun last: two; once more"))
     }
 
     @Test("a script that is killed takes its QEMU with it")
