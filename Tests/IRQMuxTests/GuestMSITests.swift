@@ -12,55 +12,9 @@ import Testing
     "A real guest's MSI", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized,
     .timeLimit(.minutes(5)))
 struct GuestMSITests {
-    struct Kit: ~Copyable {
-        let bench: GuestBench
-        let device: Interposer
-        var mux: Mux
-        let attached: DeviceID
-        var msi: GuestMSI
-
-        init(_ count: UInt32, hostVectors: UInt32 = 2048, isMaskable: Bool = true) throws {
-            // The guest's message 16 + n is vector n's: MSI wants the low bits of the data to be the vector's number.
-            let bench = try GuestBench(48)
-            var configuration = ExerciserConfiguration(intx: 0, msi: 32, msix: 0)
-            configuration.hostVectors = hostVectors
-            let device = Interposer(try Exerciser(configuration))
-            var options = smallOptions(capacity: 256)
-            options.routeBatchDelay = .max
-            var mux = try Mux(options)
-            try bench.attach(to: &mux)
-            let attached = try mux.attach(device)
-            let msi = try GuestMSI(
-                attached, MSIRegisters.Layout(vectors: count, isMaskable: isMaskable), next: 0x50, on: mux)
-            self.bench = bench
-            self.device = device
-            self.attached = attached
-            self.msi = msi
-            self.mux = mux
-        }
-
-        /// Message, then the number of vectors and enable.
-        mutating func enable(_ count: UInt32) throws {
-            guard case .message(let address, let data, _) = bench.guest.route(forMessage: 16) else { return }
-            try #require(data & 31 == 0, "the guest's message 16 is the first of a block")
-            msi.write(offset: 4, width: 4, UInt32(truncatingIfNeeded: address), on: &mux)
-            msi.write(offset: 8, width: 4, UInt32(truncatingIfNeeded: address >> 32), on: &mux)
-            msi.write(offset: 12, width: 2, data, on: &mux)
-            msi.write(offset: 2, width: 2, UInt32(count.trailingZeroBitCount) << 4 | 1, on: &mux)
-        }
-
-        func raise(_ number: UInt32) { device.device.raise(Vector(.msi, number)) }
-
-        mutating func taken(_ number: UInt32) throws -> UInt64 {
-            try mux.settle()
-            try bench.fence()
-            return try bench.guest.doorbell(16 + Int(number)).eventFD.take()
-        }
-    }
-
     @Test("1 to 32 vectors by one SET_IRQS, each with its number in the message", arguments: [1, 2, 8, 32] as [UInt32])
     func vectors(count: UInt32) throws {
-        var kit = try Kit(count)
+        var kit = try MSIBench(count)
         try kit.enable(count)
         #expect(kit.device.requests.count == 1)
         for isCommitted in [false, true] {
@@ -77,7 +31,7 @@ struct GuestMSITests {
 
     @Test("a masked MSI vector is held, pends truly, and fires once")
     func masking() throws {
-        var kit = try Kit(4)
+        var kit = try MSIBench(4)
         try kit.enable(4)
         try kit.mux.commitRoutes()
         kit.msi.write(offset: 16, width: 4, 0b0100, on: &kit.mux)
@@ -94,7 +48,7 @@ struct GuestMSITests {
 
     @Test("a host with fewer vectors gives what it has, and the rest are refused by name")
     func fewer() throws {
-        var kit = try Kit(8, hostVectors: 5)
+        var kit = try MSIBench(8, hostVectors: 5)
         try kit.enable(8)
         #expect(kit.msi.registers.inUseBits == 0b1111, "MSI vectors are a power of two")
         #expect(kit.msi.registers.refused == 4)
@@ -105,13 +59,13 @@ struct GuestMSITests {
 
     @Test("saved and loaded: masks, pending bits and messages are as they were")
     func saveAndLoad() throws {
-        var here = try Kit(4)
+        var here = try MSIBench(4)
         try here.enable(4)
         here.msi.write(offset: 16, width: 4, 0b0010, on: &here.mux)
         here.raise(1)
         var state = InterruptState(msix: nil, msi: nil)
         try here.msi.save(into: &state, on: &here.mux)
-        var there = try Kit(4)
+        var there = try MSIBench(4)
         try there.msi.load(InterruptState(decoding: state.encoded), on: &there.mux)
         #expect(there.msi.read(offset: 20, width: 4, on: &there.mux) == 0b0010)
         for number in 0..<4 as Range<UInt32> { #expect(try there.taken(number) == (number == 1 ? 0 : 1)) }
