@@ -33,8 +33,8 @@ private final class Refusal: Sendable {
 /// A vector that may have lost a signal is told once, by a message of nobody's signal; one that has not is never. The
 /// guest's counts say the first, `report.kicks` that it is known.
 @Suite(
-    "What a guest's vector may have lost is told once", .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"),
-    .serialized, .timeLimit(.minutes(5)))
+    "What a guest's vector may have lost is told once",
+    .enabled(if: KVMAvailability.canRun, "\(KVMAvailability.reason)"), .serialized, .timeLimit(.minutes(5)))
 struct GuestKickTests {
     // MARK: Refusals
 
