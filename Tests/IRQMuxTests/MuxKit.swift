@@ -138,9 +138,17 @@ func expectSettled(_ ledger: Ledger, raised: UInt64?, _ place: SourceLocation = 
     #expect(ledger.raised == raised, "\(ledger)", sourceLocation: place)
 }
 
-/// Waits for something another thread is about to do; the test's time limit ends it.
-func eventually(_ condition: () throws -> Bool) rethrows {
-    while try !condition() { usleep(200) }
+/// Waits for something another thread is about to do. What has not come in half a minute never will: that is an issue,
+/// and the test goes on, because a time limit of Swift Testing's cannot stop a test that does not await.
+func eventually(_ place: SourceLocation = #_sourceLocation, _ condition: () throws -> Bool) rethrows {
+    let deadline = irqmux_monotonic_ns() + 30_000_000_000
+    while try !condition() {
+        guard irqmux_monotonic_ns() < deadline else {
+            Issue.record("waited half a minute for what never came", sourceLocation: place)
+            return
+        }
+        usleep(200)
+    }
 }
 
 /// How many descriptors this process has open.
