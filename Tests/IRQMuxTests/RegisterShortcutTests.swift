@@ -39,7 +39,7 @@ struct RegisterShortcutTests {
         // The device's half came after the tenth write, and went before the reset with all that had been signalled.
         let ended = [Act.write(bell, 9), .ended(ring, signals: 40), .reset]
         #expect(device.acts.suffix(3) == ended && device.acts[10] == .doorbell(ring))
-        try expectFree(bench)
+        try bench.expectFree()
     }
 
     @Test("end with the serving of their function: what was written has reached the device, and the place is free")
@@ -53,7 +53,7 @@ struct RegisterShortcutTests {
             #expect(function.shortcutReport.installed == 0)
         }
         #expect(device.acts.last == .ended(ring, signals: 40))
-        try expectFree(bench)
+        try bench.expectFree()
     }
 
     @Test(
@@ -235,7 +235,7 @@ struct RegisterShortcutTests {
             let carried = errno == 0 ? 10 : 50
             #expect(device.values(bell).count == carried + (end == 2 ? 30 : 0))
             #expect(device.acts.contains(.ended(ring, signals: 40)) == (errno == 0))
-            try expectFree(bench)
+            try bench.expectFree()
         }
     }
 
@@ -307,19 +307,8 @@ struct RegisterShortcutTests {
             for _ in 0..<10 { _ = try function.write(ring.access, 7, on: &mux) }
             #expect(function.shortcutReport.kernelWritten == 1)
         }
-        #expect(throws: KVMError.self) { try probe(bench) }
+        #expect(throws: KVMError.self) { try bench.expectFree() }
         given.stop()
-        try expectFree(bench)
+        try bench.expectFree()
     }
-
-    private func probe(_ bench: ShortcutBench) throws {
-        let other = try EventFD()
-        guard let guest = bench.guest else { return }
-        try guest.virtualMachine.assignIOEventFD(
-            other.number, at: DoorbellAddress(.memory(ShortcutBench.base + bell), width: .four, match: 7)
-        ).deassign()
-    }
-
-    /// KVM has nothing at the register's address any more.
-    private func expectFree(_ bench: ShortcutBench) throws { try probe(bench) }
 }

@@ -7,6 +7,7 @@ import InterruptModel
 import KVM
 import MicroGuest
 import Synchronization
+import Testing
 
 /// A software device that remembers what is done to its BAR 0, and who did it; with doorbells where it is asked to have
 /// them.
@@ -86,7 +87,8 @@ private struct Unheard: VectorHandler {
     mutating func handle(_ event: VectorEvent, on mux: inout Mux) {}
 }
 
-/// A guest that writes registers of a device's BAR 0, which a function on a mux's own thread serves.
+/// A guest that writes registers of a device's BAR 0, which a function on a mux's own thread serves, or on the first
+/// loop of a group.
 final class ShortcutBench: @unchecked Sendable {
     static let base: UInt64 = 0xd_0000
     static let bell: UInt64 = 0x10
@@ -96,6 +98,8 @@ final class ShortcutBench: @unchecked Sendable {
     let device: WrittenDevice
     let remote: MuxRemote
     private(set) var attached: DeviceID?
+    /// The device as the group knows it, where there is one.
+    private(set) var grouped: GroupDeviceID?
     private var running: MuxThread<Unheard>?
     // The mux's thread's.
     private var function: GuestFunction?
@@ -111,7 +115,8 @@ final class ShortcutBench: @unchecked Sendable {
     ///   - hook: Called while the guest waits that wrote a number to port 0x502, on its thread.
     init(
         _ device: WrittenDevice, _ options: RegisterShortcutOptions = RegisterShortcutOptions(),
-        attaching: Bool = true, waiting: WaitMode = .block, program: (inout RealModeAssembler) -> Void,
+        attaching: Bool = true, waiting: WaitMode = .block, group: MuxGroupRemote? = nil,
+        program: (inout RealModeAssembler) -> Void,
         hook: @escaping @Sendable (ShortcutBench, UInt16) throws -> Void = { _, _ in }
     ) throws {
         self.device = device
@@ -126,17 +131,32 @@ final class ShortcutBench: @unchecked Sendable {
         var image = GuestImage()
         image.place(code)
         self.program = image
-        let running = try MuxThread(smallOptions(waiting: waiting), handler: Unheard())
-        remote = running.remote
-        self.running = consume running
+        if let group {
+            remote = group[0]
+        } else {
+            let running = try MuxThread(smallOptions(waiting: waiting), handler: Unheard())
+            remote = running.remote
+            self.running = consume running
+        }
         let guest = try MicroGuest(image: image) { [self] in answer($0) }
         self.guest = guest
+        if let group {
+            if attaching { try group.attach(guest: guest.virtualMachine, routes: .irqChipDefaults()) }
+            grouped = try group.attach(device)
+        }
         try perform { (bench, mux) throws(MuxError) in
-            if attaching { try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults()) }
-            let attached = try mux.attach(device)
+            let attached: DeviceID
+            if group == nil {
+                if attaching { try mux.attach(guest: guest.virtualMachine, routes: .irqChipDefaults()) }
+                attached = try mux.attach(device)
+            } else {
+                // The first device of the first loop.
+                attached = DeviceID(rawValue: 1 << 32)
+            }
             bench.attached = attached
-            var function = try GuestFunction(
-                attached, line: .userEOI(pin: INTxPin(gsi: 5) { _, _ in }), shortcuts: options, on: &mux)
+            // A line of a group is the group's to connect.
+            let line: INTxService? = group == nil ? .userEOI(pin: INTxPin(gsi: 5) { _, _ in }) : nil
+            var function = try GuestFunction(attached, line: line, shortcuts: options, on: &mux)
             do throws(OverlayError) {
                 try function.traps.add(RegionOverlay(.watched, region: 0, offset: 0, length: 0x100))
             } catch { throw MuxError("watching", errno: 22) }
@@ -190,6 +210,15 @@ final class ShortcutBench: @unchecked Sendable {
         try withFunction { (function, mux) throws(MuxError) in
             try function.writeConfiguration(offset, width: width, value, on: &mux)
         }
+    }
+
+    /// KVM has nothing at the register's address: somebody else may be put there, for a moment.
+    func expectFree() throws {
+        let other = try EventFD()
+        guard let guest else { return }
+        try guest.virtualMachine.assignIOEventFD(
+            other.number, at: DoorbellAddress(.memory(Self.base + Self.bell), width: .four, match: 7)
+        ).deassign()
     }
 
     private func answer(_ access: GuestAccess) -> GuestAnswer {
