@@ -4,12 +4,6 @@ import Foundation
 import KVM
 import Testing
 
-/// Holds a noncopyable owner, so that arrays and closures can.
-final class Held<Value: ~Copyable> {
-    let value: Value
-    init(_ value: consuming Value) { self.value = value }
-}
-
 /// Expects `body` to fail with this errno and this reason, and the reason to have a remedy.
 func expectRefusal<Result: ~Copyable>(
     _ operation: KVMError.Operation, _ errno: Int32, _ reason: KVMError.Reason,

@@ -130,9 +130,3 @@ struct ServedExerciserTests {
         }
     }
 }
-
-/// Keeps a value that cannot be copied where a tuple can hold it.
-private final class Held<Value: ~Copyable> {
-    let value: Value
-    init(_ value: consuming Value) { self.value = value }
-}
