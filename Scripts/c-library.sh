@@ -24,17 +24,19 @@ is_stale() {
     [[ ! -f $file || -n $(find "$@" -newer "$file" -print -quit) ]]
 }
 
-# Makes an object of the assembly beside it.
-assemble() {
-    local assembly=${1%.o}.s
-    awk -v room="$(basename "$1" .o)" -f Scripts/sections.awk "$assembly" >"$assembly.sections"
-    clang -c -x assembler "$assembly.sections" -o "$1"
-    rm "$assembly" "$assembly.sections"
+# A tool that came with the compiler, as it has to read what the compiler writes: tool clang | ld.lld.
+tool() {
+    local resources beside
+    resources=$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": *"\(.*\)".*/\1/p')
+    beside=${resources%/lib/*}/bin/$1
+    [[ -x $beside ]] || beside=$(command -v "$1") || die 69 "no $1 beside swiftc, nor in PATH"
+    printf '%s\n' "$beside"
 }
 
+# The rooms as bitcode, optimised as one program that offers the API and no more, to assembly.
 build_static() {
     local flags=(-Osize -wmo -parse-as-library -enable-experimental-feature Embedded -swift-version 6
-        -package-name irqmux -strict-memory-safety -warnings-as-errors -Xfrontend -function-sections
+        -package-name irqmux -strict-memory-safety -warnings-as-errors
         # Retaining and what else the standard library has is called and not inlined. Without a runtime there is no
         # exclusivity checking: its calls would do nothing.
         -Xllvm -inline-threshold=0 -Xllvm -sil-disable-pass=closure-specialize -enforce-exclusivity=unchecked
@@ -43,34 +45,49 @@ build_static() {
         -Xcc "-fmodule-map-file=Sources/CLiburing/module.modulemap"
         -Xcc "-fmodule-map-file=Sources/CKernel/include/module.modulemap"
         -Xcc "-fmodule-map-file=Sources/CIRQMuxHeader/include/module.modulemap")
-    local objects=() room source object below=(Sources/CKernel/include)
-    # swiftc keeps an object whose code is unchanged, also when only flags changed.
-    if [[ $(cat "$out/static/flags" 2>/dev/null) != "${flags[*]}" ]]; then rm -f "$out"/static/*.o; fi
+    local bitcodes=() room source bitcode clang below=(Sources/CKernel/include)
+    clang=$(tool clang)
+    # swiftc keeps what it made of unchanged code, also when only flags changed.
+    if [[ $(cat "$out/static/flags" 2>/dev/null) != "${flags[*]}" ]]; then rm -f "$out"/static/*.bc; fi
     printf '%s\n' "${flags[*]}" >"$out/static/flags"
     for source in Sources/CKernel/*.c Sources/CIRQMuxHeader/*.c; do
-        object=$out/static/$(basename "$source" .c).c.o
-        objects+=("$object")
-        ! is_stale "$object" "${below[@]}" Sources/CIRQMuxHeader Scripts/sections.awk "$source" ||
-            { clang -std=gnu11 -Os -fPIC -ffunction-sections -fdata-sections -Wall -Wextra -Werror \
-                -ISources/CKernel/include -ISources/CIRQMuxHeader/include -S "$source" -o "${object%.o}.s" &&
-                assemble "$object"; }
+        bitcode=$out/static/$(basename "$source").bc
+        bitcodes+=("$bitcode")
+        ! is_stale "$bitcode" "${below[@]}" Sources/CIRQMuxHeader "$source" ||
+            "$clang" -std=gnu11 -Os -fPIC -flto -Wall -Wextra -Werror -ISources/CKernel/include \
+                -ISources/CIRQMuxHeader/include -c "$source" -o "$bitcode"
     done
     for room in "${rooms[@]}"; do
-        object=$out/static/$room.o
-        objects+=("$object")
+        bitcode=$out/static/$room.bc
+        bitcodes+=("$bitcode")
         below+=("Sources/$room")
         [[ $room != CIRQMux ]] || below+=(Sources/CIRQMuxHeader)
-        is_stale "$object" "${below[@]}" Scripts/sections.awk || continue
+        is_stale "$bitcode" "${below[@]}" || continue
         say "  Embedded: $room"
         mapfile -t sources < <(find "Sources/$room" -name '*.swift' | sort)
         swiftc "${flags[@]}" -module-name "$room" -emit-module -emit-module-path "$out/static/$room.swiftmodule" \
-            -S "${sources[@]}" -o "${object%.o}.s"
-        assemble "$object"
+            -emit-ir "${sources[@]}" -o "$bitcode.ll"
+        # As text: swiftc 6.3.1 crashes when it writes the bitcode.
+        "$clang" -flto -Oz -c -x ir "$bitcode.ll" -o "$bitcode"
+        rm "$bitcode.ll"
     done
-    local keep=()
+    link_static "${bitcodes[@]}"
+}
+
+# One object of the given bitcode, from which everything is gone that no call of the API reaches, in sections from which
+# a program's linker drops what the program does not.
+link_static() {
+    local keep=() symbol all=$out/static/all
     while IFS= read -r symbol; do keep+=(-u "$symbol"); done <"$out/api"
-    # One object, from which everything is gone that no call of the API reaches.
-    ld -r --gc-sections -e irqmux_mux_create "${keep[@]}" -o "$out/static/irqmux.o" "${objects[@]}"
+    { printf '{ global:\n' && sed 's/$/;/' "$out/api" && printf 'local: *; };\n'; } >"$out/static/irqmux.map"
+    "$(tool ld.lld)" -shared --version-script="$out/static/irqmux.map" "${keep[@]}" --lto-O2 --lto-emit-asm \
+        -o "$all" "$@"
+    # Some versions of it add a suffix to the name.
+    [[ ! -f $all.lto.s ]] || mv "$all.lto.s" "$all"
+    awk -v room=irqmux -f Scripts/sections.awk "$all" >"$all.s"
+    "$(tool clang)" -c -x assembler "$all.s" -o "$all.o"
+    ld -r --gc-sections -e irqmux_mux_create "${keep[@]}" -o "$out/static/irqmux.o" "$all.o"
+    rm -f "$all" "$all.s" "$all.o"
     objcopy --keep-global-symbols="$out/api" "$out/static/irqmux.o"
     strip --strip-unneeded --remove-section=.comment "$out/static/irqmux.o"
     rm -f "$out/libirqmux.a"

@@ -127,8 +127,10 @@ pub struct FunctionConfig {
     pub size: u32,
     pub flags: u32,
     pub requester: u32,
-    pub reserved: u32,
+    pub shortcut_threshold: u32,
     pub line: *const IntxService,
+    pub loop_registers: u32,
+    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -140,7 +142,12 @@ pub struct FunctionReport {
     pub disabled: u32,
     pub last_error: i32,
     pub line_error: i32,
-    pub counts: [u64; 5],
+    pub counts: [u64; 7],
+    pub kernel_registers: u32,
+    pub loop_registers: u32,
+    pub register_counts: [u64; 3],
+    pub register_error: i32,
+    pub reserved: u32,
 }
 
 #[repr(C)]

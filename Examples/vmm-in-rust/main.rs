@@ -63,7 +63,10 @@ fn serve(mux: Mux, board: &Arc<Board>, machine: &Machine) -> Result<(Device, Bus
     line.way = WAY_KERNEL_RESAMPLE;
     line.gsi = LINE;
     line.machine = machine.vm;
-    let config = FunctionConfig { size: size_of::<FunctionConfig>(), flags: 0, requester: 0, reserved: 0, line: &line };
+    let config = FunctionConfig {
+        size: size_of::<FunctionConfig>(), flags: 0, requester: 0, shortcut_threshold: 0, line: &line,
+        loop_registers: 0, reserved: 0,
+    };
     check(unsafe { irqmux_function_serve(mux, device, &config, &mut function) })?;
     let mut found: Capabilities = unsafe { std::mem::zeroed() };
     found.size = size_of::<Capabilities>();

@@ -3,6 +3,7 @@ public import CIRQMuxHeader
 internal import CKernel
 internal import IRQMux
 internal import InterruptModel
+internal import KVM
 
 /// What a call does with a function, on the mux's thread.
 private typealias FunctionBody = (inout Mux, ServedDevice) throws(MuxError) -> Void
@@ -91,6 +92,47 @@ public func irqmux_function_region_write(
     onFunction(mux, function, "irqmux_function_region_write") { (mux, served) throws(MuxError) in
         let access = RegionAccess(region: region, offset: offset, width: Int(width))
         try served.function!.write(access, value, on: &mux)
+    }
+}
+
+@c @implementation
+public func irqmux_function_watch(
+    _ mux: irqmux_mux, _ function: irqmux_function, _ region: UInt32, _ offset: UInt64, _ length: UInt64
+) -> Int32 {
+    let operation: StaticString = "irqmux_function_watch"
+    return onFunction(mux, function, operation) { (_, served) throws(MuxError) in
+        let overlay = RegionOverlay(.watched, region: region, offset: offset, length: length)
+        // Only BARs have ioeventfds.
+        guard region <= 5 else { throw Refusal.value(operation, "BARs are 0 to 5") }
+        do throws(OverlayError) { try served.function!.traps.add(overlay) } catch {
+            switch error {
+            case .noRegion: throw Refusal.value(operation, "the device has no such BAR")
+            case .outside: throw Refusal.value(operation, "watch one byte at least, and none outside of the BAR")
+            case .overlaps:
+                throw MuxError(
+                    operation, errno: EEXIST, remedy: "leave out the table, the pending bits and what is watched")
+            }
+        }
+    }
+}
+
+@c @implementation
+public func irqmux_function_mapped(
+    _ mux: irqmux_mux, _ function: irqmux_function, _ region: UInt32, _ space: UInt32, _ address: UInt64
+) -> Int32 {
+    let operation: StaticString = "irqmux_function_mapped"
+    return onFunction(mux, function, operation) { (mux, served) throws(MuxError) in
+        guard region <= 5 else { throw Refusal.value(operation, "BARs are 0 to 5") }
+        let place: DoorbellAddress.Place?
+        switch Int(space) {
+        case IRQMUX_SPACE_NOWHERE: place = nil
+        case IRQMUX_SPACE_MEMORY: place = .memory(address)
+        case IRQMUX_SPACE_PORTS:
+            guard let port = UInt16(exactly: address) else { throw Refusal.value(operation, "ports are below 65536") }
+            place = .port(port)
+        default: throw Refusal.value(operation, "space is an IRQMUX_SPACE_*")
+        }
+        try served.function!.mapped(region: region, at: place, on: &mux)
     }
 }
 

@@ -71,10 +71,11 @@ internal import IRQMux
         // for the way through the loop, and of what the loop reads its count from.
         let lines = UInt64(asked.intx_lines) * 5
         let pairs = UInt64(options.pairs) * 2
-        let sum = own + UInt64(asked.vectors) + UInt64(asked.guest_vectors) + lines + pairs + UInt64(asked.targets)
+        let listened = UInt64(asked.vectors) + UInt64(asked.registers)
+        let sum = own + listened + UInt64(asked.guest_vectors) + lines + pairs + UInt64(asked.targets)
         // epoll listens to a duplicate of each descriptor.
         let isEpoll = options.loop.bestTier == .epoll || RingReport.probe().tier == .epoll
-        return UInt32(clamping: isEpoll ? sum + UInt64(asked.vectors) + UInt64(options.pairs) : sum)
+        return UInt32(clamping: isEpoll ? sum + listened + UInt64(options.pairs) : sum)
     }
 }
 

@@ -23,19 +23,31 @@ extension InstanceRef {
         }
         // SAFETY: plain numbers, and the caller's service, which is read while the caller waits.
         let flags = unsafe config.flags
-        guard flags & ~UInt32(IRQMUX_FUNCTION_REQUESTER) == 0 else {
-            throw Refusal.value(operation, "the only flag is IRQMUX_FUNCTION_REQUESTER")
+        guard flags & ~UInt32(IRQMUX_FUNCTION_REQUESTER | IRQMUX_FUNCTION_ALWAYS_TRAPS) == 0 else {
+            throw Refusal.value(operation, "the flags are IRQMUX_FUNCTION_REQUESTER and _ALWAYS_TRAPS")
         }
         let line = try unsafe config.line == nil ? nil : intxService(config.line, operation)
-        let requester = unsafe flags != 0 ? config.requester : nil
+        let requester = unsafe flags & UInt32(IRQMUX_FUNCTION_REQUESTER) != 0 ? config.requester : nil
         let made = ServedDevice(device)
-        made.function = try GuestFunction(device, line: line, requester: requester, on: &mux)
+        made.function = try unsafe GuestFunction(
+            device, line: line, requester: requester, shortcuts: shortcutOptions(config), on: &mux)
         // SAFETY: on the mux's thread.
         unsafe at.pointee.functionsMade += 1
         unsafe made.functionBits = at.pointee.functionsMade
         unsafe at.pointee.served.append(made)
         return irqmux_function(bits: made.functionBits)
     }
+}
+
+/// When registers are taken past the VMM.
+private func shortcutOptions(_ config: irqmux_function_config) -> RegisterShortcutOptions {
+    var options = RegisterShortcutOptions()
+    // SAFETY: plain numbers.
+    let (flags, threshold, most) = unsafe (config.flags, config.shortcut_threshold, config.loop_registers)
+    if threshold != 0 { options.threshold = threshold }
+    if flags & UInt32(IRQMUX_FUNCTION_ALWAYS_TRAPS) != 0 { options.threshold = 0 }
+    if most != 0 { options.loopRegisters = most == .max ? 0 : Int(most) }
+    return options
 }
 
 /// Resets functions from `first` on, one in the other, and the innermost carries out what is to be done once for all.
@@ -67,4 +79,13 @@ func tell(_ told: inout irqmux_function_report, of function: inout GuestFunction
     told.short_answers = known.shortAnswers
     told.kicks = known.kicks
     told.repairs = known.repairs
+    told.mask_changes = known.maskChanges
+    told.illegal_accesses = known.illegalAccesses
+    let registers = function.shortcutReport
+    told.kernel_registers = UInt32(clamping: registers.kernelWritten)
+    told.loop_registers = UInt32(clamping: registers.loopWritten)
+    told.register_refusals = registers.refusals
+    told.register_writes = registers.writes
+    told.failed_writes = registers.failedWrites
+    told.register_error = -(registers.lastError?.errno ?? 0)
 }

@@ -27,61 +27,48 @@ extension GuestFunction {
     /// What became of the registers that the guest keeps writing the same way.
     public var shortcutReport: RegisterShortcutReport { shortcuts.report }
 
-    #if hasFeature(Embedded)
-        func leaveUndecoded(
-            _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
-        ) {}
-        func takeDecoded(
-            _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
-        ) {}
-    #else
-        /// The guest wrote the command register: what it decodes no more is left before the device hears of it.
-        mutating func leaveUndecoded(
-            _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
-        ) {
-            guard let decoded = Self.decoded(offset, width, value) else { return }
-            let before = shortcuts.decoded
-            shortcuts.decoded = before & decoded
-            if shortcuts.decoded != before { mux.replace(shortcuts, of: attached) }
-        }
+    /// The guest wrote the command register: what it decodes no more is left before the device hears of it.
+    mutating func leaveUndecoded(
+        _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
+    ) {
+        guard let decoded = Self.decoded(offset, width, value) else { return }
+        let before = shortcuts.decoded
+        shortcuts.decoded = before & decoded
+        if shortcuts.decoded != before { mux.replace(shortcuts, of: attached) }
+    }
 
-        /// And what it decodes from now on is taken again after the device has heard.
-        mutating func takeDecoded(
-            _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
-        ) {
-            guard let decoded = Self.decoded(offset, width, value), shortcuts.decoded != decoded else { return }
-            shortcuts.decoded = decoded
-            mux.replace(shortcuts, of: attached)
-        }
+    /// And what it decodes from now on is taken again after the device has heard.
+    mutating func takeDecoded(
+        _ offset: UInt64, _ width: Int, _ value: UInt64, _ attached: AttachedDevice, on mux: inout Mux
+    ) {
+        guard let decoded = Self.decoded(offset, width, value), shortcuts.decoded != decoded else { return }
+        shortcuts.decoded = decoded
+        mux.replace(shortcuts, of: attached)
+    }
 
-        /// The lowest bits of the command register, where a write reaches them.
-        private static func decoded(_ offset: UInt64, _ width: Int, _ value: UInt64) -> UInt64? {
-            guard offset <= 4, offset + UInt64(width) > 4 else { return nil }
-            return value >> ((4 - offset) * 8) & 3
-        }
-    #endif
+    /// The lowest bits of the command register, where a write reaches them.
+    private static func decoded(_ offset: UInt64, _ width: Int, _ value: UInt64) -> UInt64? {
+        guard offset <= 4, offset + UInt64(width) > 4 else { return nil }
+        return value >> ((4 - offset) * 8) & 3
+    }
 
     /// A register was written often enough.
     ///
     /// - Returns: The register, where it is the owner's to install.
     mutating func shorten(_ register: DoorbellRegister, on mux: inout Mux) -> DoorbellRegister? {
-        #if hasFeature(Embedded)
-            return register
-        #else
-            guard shortcuts.options.installs else { return register }
-            // Nowhere, or of no machine: it is counted anew, as both may be told yet.
-            guard shortcuts.address(of: register) != nil, mux.hasMachine(shortcuts) else {
-                traps.repeated.withdraw(register)
-                return nil
-            }
-            var isInstalled = true
-            do throws(MuxError) { try mux.install(register, shortcuts, of: device) } catch {
-                isInstalled = false
-                shortcuts.refuse(error)
-            }
-            traps.repeated.answer(register, installed: isInstalled)
+        guard shortcuts.options.installs else { return register }
+        // Nowhere, or of no machine: it is counted anew, as both may be told yet.
+        guard shortcuts.address(of: register) != nil, mux.hasMachine(shortcuts) else {
+            traps.repeated.withdraw(register)
             return nil
-        #endif
+        }
+        var isInstalled = true
+        do throws(MuxError) { try mux.install(register, shortcuts, of: device) } catch {
+            isInstalled = false
+            shortcuts.refuse(error)
+        }
+        traps.repeated.answer(register, installed: isInstalled)
+        return nil
     }
 
     /// Registers that became traps again by themselves.

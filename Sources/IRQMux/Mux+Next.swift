@@ -147,12 +147,10 @@ extension Mux {
         if event.tag & Self.vectorTag == 0 { return ownSourceEvent(event) }
         let place = UInt32(truncatingIfNeeded: event.tag)
         if event.tag &>> 32 == Self.pairTag &>> 32 { return doorbellEvent(event, place) }
-        #if !hasFeature(Embedded)
-            if event.tag &>> 32 == Self.shortcutTag &>> 32 {
-                shortcutEvent(event, place)
-                return nil
-            }
-        #endif
+        if event.tag &>> 32 == Self.shortcutTag &>> 32 {
+            shortcutEvent(event, place)
+            return nil
+        }
         acknowledged(place)
         return nil
     }

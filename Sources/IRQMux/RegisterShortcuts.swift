@@ -12,9 +12,7 @@ final class RegisterShortcuts {
     let options: RegisterShortcutOptions
     /// Another virtual machine than the mux's guest.
     let machine: VirtualMachine?
-    #if !hasFeature(Embedded)
-        var list: [RegisterShortcut] = []
-    #endif
+    var list: [RegisterShortcut] = []
     var report = RegisterShortcutReport()
     /// Registers that became traps again by themselves, for the function to know; and whether for good.
     var ended: [(register: DoorbellRegister, isRefused: Bool)] = []
@@ -25,15 +23,11 @@ final class RegisterShortcuts {
 
     init(_ options: RegisterShortcutOptions) throws(MuxError) {
         self.options = options
-        #if hasFeature(Embedded)
+        guard let number = options.machine else {
             machine = nil
-        #else
-            guard let number = options.machine else {
-                machine = nil
-                return
-            }
-            do throws(KVMError) { machine = try VirtualMachine(sharing: number) } catch { throw MuxError(error) }
-        #endif
+            return
+        }
+        do throws(KVMError) { machine = try VirtualMachine(sharing: number) } catch { throw MuxError(error) }
     }
 
     func place(_ region: UInt32, at place: DoorbellAddress.Place?) {
@@ -65,50 +59,48 @@ final class RegisterShortcuts {
     }
 }
 
-#if !hasFeature(Embedded)
-    /// One register that a guest keeps writing the same way.
-    final class RegisterShortcut {
-        let register: DoorbellRegister
-        let eventFD: EventFD
-        /// The loop's, where it writes the register; otherwise the device's driver does.
-        var source: SourceID?
-        /// KVM's half, while the register is somewhere.
-        var bell: IOEventFD?
-        /// Signals that were taken here, and writes that were made of those.
-        private var taken: UInt64 = 0
-        private var written: UInt64 = 0
+/// One register that a guest keeps writing the same way.
+final class RegisterShortcut {
+    let register: DoorbellRegister
+    let eventFD: EventFD
+    /// The loop's, where it writes the register; otherwise the device's driver does.
+    var source: SourceID?
+    /// KVM's half, while the register is somewhere.
+    var bell: IOEventFD?
+    /// Signals that were taken here, and writes that were made of those.
+    private var taken: UInt64 = 0
+    private var written: UInt64 = 0
 
-        init(_ register: DoorbellRegister) throws(MuxError) {
-            self.register = register
-            do throws(RingError) { eventFD = try EventFD() } catch { throw MuxError(error) }
-        }
-
-        deinit { bell = nil }
-
-        /// Whether KVM takes the writes there, or nowhere.
-        func isAt(_ address: DoorbellAddress?) -> Bool { place == address }
-
-        /// Where KVM takes the writes.
-        private var place: DoorbellAddress? { bell?.address }
-
-        /// How many of the guest's writes have not been made yet. Whoever looks takes the counter; a spinning loop does
-        /// as well, and may not have told of it.
-        func due(in loop: borrowing EventLoop) -> UInt64 {
-            var count: UInt64 = 0
-            // SAFETY: the pointer is valid for the call.
-            if unsafe irqmux_eventfd_take(eventFD.number, &count) == 0 { taken &+= count }
-            var total = taken
-            if let source, let counts = try? loop.counts(of: source) { total &+= counts.taken }
-            if let source, let ahead = try? loop.readAhead(of: source) { total &+= ahead }
-            return total &- written
-        }
-
-        /// Some of them have been made.
-        func made(_ count: UInt64) { written &+= count }
-
-        /// Some are left, which the loop is to come back for: a signal that stands for none.
-        func remind() {
-            if irqmux_eventfd_signal(eventFD.number, 1) == 0 { written &+= 1 }
-        }
+    init(_ register: DoorbellRegister) throws(MuxError) {
+        self.register = register
+        do throws(RingError) { eventFD = try EventFD() } catch { throw MuxError(error) }
     }
-#endif
+
+    deinit { bell = nil }
+
+    /// Whether KVM takes the writes there, or nowhere.
+    func isAt(_ address: DoorbellAddress?) -> Bool { place == address }
+
+    /// Where KVM takes the writes.
+    private var place: DoorbellAddress? { bell?.address }
+
+    /// How many of the guest's writes have not been made yet. Whoever looks takes the counter; a spinning loop does
+    /// as well, and may not have told of it.
+    func due(in loop: borrowing EventLoop) -> UInt64 {
+        var count: UInt64 = 0
+        // SAFETY: the pointer is valid for the call.
+        if unsafe irqmux_eventfd_take(eventFD.number, &count) == 0 { taken &+= count }
+        var total = taken
+        if let source, let counts = try? loop.counts(of: source) { total &+= counts.taken }
+        if let source, let ahead = try? loop.readAhead(of: source) { total &+= ahead }
+        return total &- written
+    }
+
+    /// Some of them have been made.
+    func made(_ count: UInt64) { written &+= count }
+
+    /// Some are left, which the loop is to come back for: a signal that stands for none.
+    func remind() {
+        if irqmux_eventfd_signal(eventFD.number, 1) == 0 { written &+= 1 }
+    }
+}

@@ -112,14 +112,16 @@ int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vect
     case 68: return irqmux_function_vector(mux, function, IRQMUX_MSIX, 0, vectors);
     case 69: return irqmux_function_report_read(mux, function, &function_report);
     case 70: return irqmux_capabilities_read(mux, device, &capabilities);
+    case 71: return irqmux_function_watch(mux, function, 0, 0, 4);
+    case 72: return irqmux_function_mapped(mux, function, 0, IRQMUX_SPACE_NOWHERE, 0);
     // From here on: for any thread.
-    case 71: return irqmux_mux_stop(mux);
-    case 72: return irqmux_mux_fd(mux);
-    case 73: return irqmux_pair_complete(mux, pair);
-    case 74: return irqmux_intx_ioapic_eoi(mux, 1);
-    case 75: return irqmux_statistics_read(mux, &statistics);
-    case 76: return irqmux_histogram_read(mux, &histogram);
-    case 77: return irqmux_intx_set_apic_vector(mux, 5, 1);
+    case 73: return irqmux_mux_stop(mux);
+    case 74: return irqmux_mux_fd(mux);
+    case 75: return irqmux_pair_complete(mux, pair);
+    case 76: return irqmux_intx_ioapic_eoi(mux, 1);
+    case 77: return irqmux_statistics_read(mux, &statistics);
+    case 78: return irqmux_histogram_read(mux, &histogram);
+    case 79: return irqmux_intx_set_apic_vector(mux, 5, 1);
     default: return 1;
     }
 }

@@ -25,8 +25,11 @@ static int32_t card_read(void *context, uint32_t region, uint64_t offset, uint32
 static int32_t card_write(void *context, uint32_t region, uint64_t offset, uint32_t width, uint64_t value) {
     struct card *card = context;
     if (region == 0 && offset == 0 && width == 4) board_raise(&card->board, IRQMUX_MSIX, (uint32_t)value);
-    if (region == 0) card->written = value;
-    if (region == 0) return 0;
+    if (region == 0) {
+        card->written = value;
+        card->writes++;
+        return card->refuses_writes ? -EIO : 0;
+    }
     if (region != 7 || offset + width > sizeof card->space) return -EINVAL;
     // Of the rest only the command register and base addresses can be written.
     if (offset == 4) put(card, 4, value & 0x7, 1);

@@ -12,8 +12,10 @@ struct card {
     irqmux_intx_registers line;
     uint8_t space[256];
     uint64_t written;   // to BAR 0, the last
+    uint32_t writes;    // how often that was
     uint32_t resets;
     bool silent;        // region_size answers -EIO
+    bool refuses_writes; // to BAR 0, with -EIO
 };
 
 irqmux_device_ops card_ops(void);

@@ -37,7 +37,7 @@ struct test {
 extern const struct test library_tests[], running_tests[], vector_tests[], device_tests[], guest_tests[];
 extern const struct test message_tests[], misuse_tests[], error_tests[];
 extern const struct test guest_error_tests[], budget_tests[], kind_tests[], guest_kind_tests[];
-extern const struct test space_tests[], function_tests[], function_state_tests[];
+extern const struct test space_tests[], function_tests[], function_state_tests[], shortcut_tests[];
 
 // Whether /dev/kvm opens; the tests that need it are skipped, loudly, where not.
 bool has_kvm(void);
@@ -58,7 +58,7 @@ irqmux_mux_config config_of(uint32_t flags, irqmux_handler handler, void *contex
 irqmux_mux mux_of(uint32_t flags, irqmux_handler handler, void *context);
 
 // Every call that takes a mux, with arguments that are fine otherwise; the first `mux_thread_calls` are for its thread.
-enum { all_calls = 78, mux_thread_calls = 71 };
+enum { all_calls = 80, mux_thread_calls = 73 };
 int32_t call(int which, irqmux_mux mux, irqmux_device device, irqmux_vector vector);
 
 // Counts what a handler was given, by kind.

@@ -240,7 +240,7 @@ static void served_and_ended(void) {
     irqmux_function function, other;
     FAILS(irqmux_function_serve(at.mux, at.device, &config, NULL), EINVAL);
     FAILS(irqmux_function_serve(at.mux, at.device, NULL, &function), EINVAL);
-    config.flags = 2;
+    config.flags = 4;
     FAILS(irqmux_function_serve(at.mux, at.device, &config, &function), EINVAL);
     config.flags = 0;
     irqmux_intx_service line = {.size = sizeof line, .way = 9};

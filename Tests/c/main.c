@@ -36,7 +36,7 @@ int main(int count, char **arguments) {
     run(space_tests);
     if (has_kvm()) {
         run(guest_tests), run(message_tests), run(guest_error_tests), run(guest_kind_tests), run(budget_tests);
-        run(function_tests), run(function_state_tests);
+        run(function_tests), run(function_state_tests), run(shortcut_tests);
     } else printf("skipped: kvm: /dev/kvm does not open\n");
     printf("%d C tests passed, %d failed\n", tests - failed, failed);
     return failed != 0;

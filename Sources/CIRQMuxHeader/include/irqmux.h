@@ -156,6 +156,8 @@ typedef struct irqmux_budget {
     uint32_t needed;        // out: descriptors that the mux will hold at most; see docs/c-abi.md
     uint32_t limit;         // out: RLIMIT_NOFILE
     uint32_t open;          // out: descriptors that this process has open
+    uint32_t registers;     // in: watched registers that are taken past the VMM at a time
+    uint32_t reserved;
 } irqmux_budget;
 
 // How many descriptors a mux of this configuration will need, and how many this process may still open. Opens, and
@@ -704,14 +706,19 @@ int32_t irqmux_intx_registers_assert(irqmux_intx_registers *registers, uint32_t 
 // is enabled, because a function interrupts in one way at a time (docs/guest-interrupts.md). The mux needs a guest,
 // attached with its table.
 
-enum { IRQMUX_FUNCTION_REQUESTER = 1 };
+enum {
+    IRQMUX_FUNCTION_REQUESTER = 1,
+    IRQMUX_FUNCTION_ALWAYS_TRAPS = 2, // watched registers stay the VMM's to hand on
+};
 
 typedef struct irqmux_function_config {
     uint32_t size;
     uint32_t flags;                  // IRQMUX_FUNCTION_*
     uint32_t requester;              // with IRQMUX_FUNCTION_REQUESTER: the device's requester ID
-    uint32_t reserved;
+    uint32_t shortcut_threshold;     // equal writes in a row, and a watched register's are KVM's to take; 0: 10
     const irqmux_intx_service *line; // how INTx is served; null: its guest has no INTx. Read during the call.
+    uint32_t loop_registers;         // the most registers that the mux's thread writes; 0: 1, UINT32_MAX: none
+    uint32_t reserved;
 } irqmux_function_config;
 
 // Serves a device's interrupts to the guest, as after a reset. What the device has is read from its configuration
@@ -749,6 +756,26 @@ int32_t irqmux_function_region_read(
 int32_t irqmux_function_region_write(
     irqmux_mux mux, irqmux_function function, uint32_t region, uint64_t offset, uint32_t width, uint64_t value);
 
+// A range of a BAR is watched from now on: a register in it that the guest keeps writing the same way, one value and
+// width, is taken past the VMM (an ioeventfd of KVM). Then the device's driver in the kernel writes it
+// (VFIO_DEVICE_IOEVENTFD), or else the mux's thread, one such register unless the configuration says more; other values
+// and reads still trap. From now on every access to the range is to be handed on. Nothing of it may be the table's or
+// the pending bits'. It is forgotten with the function, not by a reset. Thread: mux. Blocks: mux.
+// Errors: -EINVAL (outside of its BAR, no such BAR, or no bytes), -EEXIST (watched, table or pending bits), -EBADF,
+// -EPERM.
+int32_t irqmux_function_watch(
+    irqmux_mux mux, irqmux_function function, uint32_t region, uint64_t offset, uint64_t length);
+
+enum { IRQMUX_SPACE_NOWHERE = 0, IRQMUX_SPACE_MEMORY = 1, IRQMUX_SPACE_PORTS = 2 };
+
+// The guest has a BAR at an address now, or nowhere: the VMM's word, as bridges have windows. Without it nothing is
+// taken past the VMM. When this returns, registers are taken at the new place and no longer at the old one; call it
+// before anybody else is put there. While the command register lets the device decode nothing the BAR is nowhere by
+// itself. What KVM refuses there is a trap again, and the report tells of it. Thread: mux. Blocks: mux.
+// Errors: -EINVAL (a region beyond 5, a space of no name, a port beyond 65535), -EBADF, -EPERM.
+int32_t irqmux_function_mapped(
+    irqmux_mux mux, irqmux_function function, uint32_t region, uint32_t space, uint64_t address);
+
 // Resets functions, each with its device's own reset: registers as after power-on, every vector let go, INTx connected
 // again. With `carry_out` the devices are reset by that instead, once, on the mux's thread, when nothing of any of the
 // functions is connected: for a bus, or the machine. Its calls of "mux" are -EDEADLK. Thread: mux. Blocks: mux, and for
@@ -781,6 +808,15 @@ typedef struct irqmux_function_report {
     int32_t last_error;     // negated errno of the last refusal of a message; 0 for none
     int32_t line_error;     // the same of INTx
     uint64_t refusals, regrowths, short_answers, kicks, repairs; // of MSI-X and MSI together
+    uint64_t mask_changes;       // how often the guest masked or unmasked a vector
+    uint64_t illegal_accesses;   // to the table, of a width or at a place that PCI has none for
+    uint32_t kernel_registers;   // watched registers that the device's driver writes, now
+    uint32_t loop_registers;     // and that the mux's thread writes
+    uint64_t register_refusals;  // of either; such a register traps until irqmux_function_retry or a reset
+    uint64_t register_writes;    // that the mux's thread has made
+    uint64_t failed_writes;      // of those, that the device refused
+    int32_t register_error;      // negated errno of the last refusal of either sort; 0 for none
+    uint32_t reserved;
 } irqmux_function_report;
 
 // What serving came to so far. Thread: mux. Blocks: mux. Errors: -EINVAL, -EBADF, -EPERM.
