@@ -29,4 +29,18 @@ struct SimulatorTests {
         #expect(History(seed: 5).steps == History(seed: 5).steps)
         #expect(History(seed: 5).steps != History(seed: 6).steps)
     }
+
+    @Test("gets to growths that are refused halfway, put back whole, and salvaged vector by vector")
+    func rarities() {
+        var (refused, whole, salvaged) = (0, 0, 0)
+        for seed in 1...2000 as ClosedRange<UInt64> {
+            let history = History(seed: seed)
+            guard history.shape.faults, !history.shape.grows else { continue }
+            let rarities = Simulation.rarities(of: history)
+            refused += rarities.refusedGrowths
+            whole += rarities.putBackWhole
+            salvaged += rarities.salvages
+        }
+        #expect(refused > 0 && whole > 0 && salvaged > 0, "\(refused), \(whole), \(salvaged)")
+    }
 }

@@ -133,7 +133,9 @@ extension Host {
     /// The host holds the whole device back, or does not any more.
     mutating func haltAll(_ halted: Bool) { for vector in vectors.indices { halt(vector, halted) } }
 
+    /// Somebody closes an eventfd of a vector: of one that has none yet the first one, as soon as it is made.
     mutating func close(_ vector: Int, bypass isBypass: Bool) {
+        guard vectors[vector].isConnected else { return doomed[vector] = !isBypass }
         closed[isBypass ? bypass(vector) : user(vector)] = true
     }
 
@@ -170,6 +172,7 @@ extension Host {
         descriptors = .max
         commitsFail = false
         for place in closed.indices { closed[place] = false }
+        for vector in doomed.indices { doomed[vector] = false }
     }
 
     /// Everything that is held is the machine's now, and the host is as if the process had just begun. What pends in

@@ -15,6 +15,8 @@ extension Host: ServedHost {
         vectors[index].gate = VectorGate(masked: true)
         vectors[index].isNotified = counts[2 * index] > 0
         for place in 2 * index..<2 * index + 2 { closed[place] = false }
+        closed[user(index)] = doomed[index]
+        doomed[index] = false
         return VectorID(rawValue: UInt64(vectors[index].generation) << 32 | UInt64(index))
     }
 

@@ -65,12 +65,18 @@ struct Host {
     /// The counters of the eventfds, two a vector, and which of them nobody can assign any more.
     var counts: [UInt64]
     var closed: [Bool]
+    /// Vectors whose next eventfd somebody closes before the kernel has looked at it.
+    var doomed: [Bool]
     /// The device could not be switched on when the guest wanted it.
     var wasLate = false
     var receipts: [Receipt] = []
     var descriptors = UInt32.max
     var commitsFail = false
     var hasOverflowed = false
+    /// How often what is rare came about.
+    var rarities = Rarities()
+    /// The last attempt to enable the index was with more vectors, and refused.
+    var isRefusedGrowth = false
     /// What the policy did that no guest can see and that is wrong all the same.
     var fault: String?
 
@@ -98,6 +104,7 @@ struct Host {
         vectors = [HostVector](repeating: HostVector(), count: Int(shape.vectors))
         counts = [UInt64](repeating: 0, count: 2 * Int(shape.vectors))
         closed = [Bool](repeating: false, count: 2 * Int(shape.vectors))
+        doomed = [Bool](repeating: false, count: Int(shape.vectors))
         receipts.reserveCapacity(64)
     }
 
@@ -152,6 +159,7 @@ struct Host {
         let outcome = device.apply(request) { [closed] number in
             closed[Self.place(number)] ? .notOpen : .eventFD(identity: UInt64(number))
         }
+        note(asked, outcome)
         take(outcome)
         guard mutation != .ignoresRefusals else { return 0 }
         switch outcome.verdict {

@@ -20,6 +20,14 @@ public enum Simulation {
         return nil
     }
 
+    /// How often rare situations come about in a history of MSI-X; none in others.
+    public static func rarities(of history: History) -> Rarities {
+        guard history.shape.kind == .msix else { return Rarities() }
+        var world = MSIXWorld(history.shape, nil)
+        try? world.run(history.steps)
+        return world.host.rarities
+    }
+
     /// The first of so many seeds that shows a mutation, with the shortest history that does; `nil` when none does.
     public static func find(_ mutation: Mutation, within seeds: UInt64) -> (history: History, seed: UInt64)? {
         for seed in 1...seeds {
