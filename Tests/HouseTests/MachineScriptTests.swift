@@ -172,6 +172,17 @@ struct MachineScriptTests {
         #expect(told.status == 0, "\(told.output)")
     }
 
+    @Test("a list of results that stood still and was told again counts once")
+    func toldAgain() throws {
+        let told = #"pass\tone\t\n\nlist\t\t\npass\ttwo\t\npass\tthr\nlist\t\t\npass\ttwo\t\npass\tthree\t\nend\n"#
+        let (_, results, _) = try boot(qemu("printf '\(told)' >\"$results\"; exit 33"))
+        #expect(
+            results == [
+                "pass|machine made: one|", "pass|machine made: two|", "pass|machine made: three|",
+                "pass|machine made: the whole list ran|",
+            ])
+    }
+
     @Test("one that dies twice is a failure")
     func diesTwice() throws {
         let (starts, results, _) = try boot(qemu("exit 134"))
