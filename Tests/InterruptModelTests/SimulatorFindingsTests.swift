@@ -67,6 +67,10 @@ struct SimulatorFindingsTests {
                 Step(.control, 0, 3), Step(.unmaskVector, 2), Step(.raise, 3), Step(.unmaskVector, 6),
                 Step(.unmaskVector, 4), Step(.program, 5, 0xEC), Step(.unmaskVector, 3), Step(.control, 0, 2),
             ]),
+        Finding(
+            "an index whose growth failed, with an eventfd that it had gone bad, stays off",
+            .init(.msix, vectors: 4, grows: false, swaps: true),
+            [Step(.control, 0, 2), Step(.eventFDCloses, 0, 0), Step(.unmaskVector, 1)]),
     ]
 
     @Test("is mended", arguments: findings)

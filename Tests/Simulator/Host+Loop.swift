@@ -164,6 +164,13 @@ extension Host {
     /// A vector in use signals nothing, and nobody asked for that.
     var isCutOff: Bool { vectors.contains { $0.isConnected && $0.gate.isOpen && !$0.hasEventFD } }
 
+    /// Vectors are connected, and the device's index is off: after a failed growth it is to be on again with what it
+    /// can have.
+    var isOffInUse: Bool {
+        guard vectors.contains(where: { $0.isConnected }) else { return false }
+        return device.activeType != irq
+    }
+
     /// Repair tells every vector once, whether something was lost or not.
     mutating func excuse() { for index in vectors.indices { vectors[index].mayBeTold = true } }
 

@@ -107,6 +107,10 @@ extension JudgedWorld where Self: ~Copyable {
     /// What came to the guest in this step, and what it read.
     mutating func judge(_ step: Int) throws(Failure) {
         absorb()
+        // The guest cannot see it before the owner heals, which hides it. Mutations are to be found by what it sees.
+        if host.isOffInUse, mutation == nil {
+            throw Failure(step: step, text: "the device's interrupts are off, and vectors are in use")
+        }
         if let fault = host.fault { throw Failure(step: step, text: fault) }
         if let disagreement { throw Failure(step: step, text: disagreement) }
     }
