@@ -45,6 +45,9 @@ bool has_kvm(void);
 // A virtual machine without processors; with the kernel's PIC and IOAPIC, or split.
 int make_machine(bool has_irqchip);
 
+// How many descriptors this process has open.
+uint32_t open_descriptors(void);
+
 // A route of a message to the first processor.
 irqmux_gsi_route message(uint32_t data);
 

@@ -1,7 +1,6 @@
 // Version, features, last error, structs of other versions, the descriptor budget.
 #include "check.h"
 
-#include <dirent.h>
 #include <pthread.h>
 
 static void version(void) {
@@ -110,14 +109,6 @@ static void refused_configs(void) {
     FAILS(irqmux_mux_create(&config, &mux), EINVAL);
     // A refusal leaves what was to be written as it was.
     EQUAL(mux.bits, 77);
-}
-
-static uint32_t open_descriptors(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    uint32_t count = 0;
-    for (struct dirent *entry; (entry = readdir(folder));) count += entry->d_name[0] != '.';
-    closedir(folder);
-    return count - 1;
 }
 
 static void budget(void) {

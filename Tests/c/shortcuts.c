@@ -2,7 +2,6 @@
 // writes a register of BAR 0 so many times and leaves by a port.
 #include "card.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -93,14 +92,6 @@ static irqmux_function serve(struct carded *at, uint32_t flags, uint32_t thresho
     EQUAL(irqmux_function_watch(at->mux, function, 0, 0, 0x20), 0);
     EQUAL(irqmux_function_mapped(at->mux, function, 0, IRQMUX_SPACE_MEMORY, bar), 0);
     return function;
-}
-
-static uint32_t open_descriptors(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    uint32_t count = 0;
-    for (struct dirent *entry; (entry = readdir(folder));) count += entry->d_name[0] != '.';
-    closedir(folder);
-    return count;
 }
 
 static uint32_t budget(uint32_t registers) {
